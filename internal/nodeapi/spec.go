@@ -146,6 +146,7 @@ type Metadata struct {
 	InstanceType     string            `json:"instance_type"`
 	ImageID          string            `json:"image_id"`
 	SecurityGroups   []string          `json:"security_groups,omitempty"` // names
+	PublicIPv4       string            `json:"public_ipv4,omitempty"`     // the first floating IP
 	CreatedAt        int64             `json:"created_at"`                // unix seconds
 }
 

@@ -92,3 +92,28 @@ func FuzzParse(f *testing.F) {
 		fn(&Creds{}, nil)
 	})
 }
+
+// TestParentAttributes: a target resolves what belongs to the parent only when a rule asks for it.
+func TestParentAttributes(t *testing.T) {
+	e, err := New(Neutron())
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := map[string]int{}
+	port := TargetFunc(func(name string) (any, bool) {
+		asked[name]++
+		v, ok := map[string]any{"project_id": "p2", "tenant_id": "p2", "network:tenant_id": "p1", "network:shared": true}[name]
+		return v, ok
+	})
+	owner := &Creds{ProjectID: "p1", Roles: []string{"member", "reader"}}
+	if !e.Allowed("network_owner", owner, port) || !e.Allowed("shared", owner, port) {
+		t.Error("the network's owner and sharing must count")
+	}
+	if v := e.CheckAll(owner, port, "create_port", "create_port:mac_address"); v != Refused {
+		t.Errorf("another project's port: %v", v)
+	}
+	clear(asked)
+	if !e.Allowed("create_network", owner, Owned{ProjectID: "p1"}) || len(asked) != 0 {
+		t.Error("a network of one's own needs no parent", asked)
+	}
+}

@@ -97,7 +97,7 @@ func spacedName(s string, noColon bool) bool {
 
 // isISOTime is oslo.utils' parse_isotime: the iso8601 module's forms of a date.
 func isISOTime(s string) bool {
-	m := isoTime().FindStringSubmatch(strings.TrimSuffix(s, "\n"))
+	m := isoTime.FindStringSubmatch(strings.TrimSuffix(s, "\n"))
 	if m == nil {
 		return false
 	}
@@ -112,17 +112,15 @@ func isISOTime(s string) bool {
 	if year < 1 || month < 1 || month > 12 || day < 1 || day > daysIn(year, month) {
 		return false
 	}
-	if len(m[2]) == 2 && m[3] == "" { // YYYYMM alone is not a date
+	if len(m[2]) == 2 && m[2][0] != '-' && m[3] == "" { // YYYYMM alone is not a date
 		return false
 	}
 	zone := n(m[7], 0)*60 + n(m[8], 0)
 	return n(m[4], 0) < 24 && n(m[5], 0) < 60 && n(m[6], 0) < 60 && zone < 24*60
 }
 
-func isoTime() *regexp.Regexp {
-	return regexp.MustCompile(`^([0-9]{4})(?:(-[0-9]{1,2}|[0-9]{2})(?:(-[0-9]{1,2}|[0-9]{2})` +
-		`(?:[ T]([0-9]{2})(?::?([0-9]{2}))?(?::?([0-9]{1,2})(?:[.,][0-9]+)?)?(?:Z|[-+]([0-9]{2}):?([0-9]{2})?)?)?)?)?$`)
-}
+var isoTime = regexp.MustCompile(`^([0-9]{4})(?:(-[0-9]{1,2}|[0-9]{2})(?:(-[0-9]{1,2}|[0-9]{2})` +
+	`(?:[ T]([0-9]{2})(?::?([0-9]{2}))?(?::?([0-9]{1,2})(?:[.,][0-9]+)?)?(?:Z|[-+]([0-9]{2}):?([0-9]{2})?)?)?)?)?$`)
 
 func daysIn(year, month int) int {
 	return time.Date(year, time.Month(month)+1, 0, 0, 0, 0, 0, time.UTC).Day()
@@ -140,6 +138,9 @@ func isBase64(s string) bool {
 				}
 			}
 			continue
+		}
+		if c >= 0x80 {
+			return false
 		}
 		if strings.IndexByte(digitsAndLetters+"+/", c) < 0 {
 			continue
@@ -190,12 +191,20 @@ func isMask(b []byte) bool {
 	return changes <= 1
 }
 
-// isURI demands a scheme and a host and well-formed parts, as nova's rfc3986 validator does.
+// uriForm captures the host. The parts behind it are escaped before upstream looks at them, so that little can be wrong in them.
+var uriForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*://` +
+	`(?P<user>(?:[A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-Fa-f]{2})*@)?` +
+	`(?P<host>\[[0-9A-Fa-f:.]+(?:%25(?:[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})+)?\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]{0,5})?` +
+	`(?:/[^?#\[\]]*)?(?:\?[^#\[\]]*)?(?:#[^#\[\]\n]*)?$`)
+
+// isURI demands a scheme and a host, as nova's rfc3986 validator does.
 func isURI(s string) bool {
-	return regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*://` +
-		`(?:(?:[A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-Fa-f]{2})*@)?` +
-		`(?:\[[0-9A-Fa-f:.]+(?:%25(?:[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})+)?\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(?::[0-9]*)?` +
-		`(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*)?` +
-		`(?:\?(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*)?` +
-		`(?:#(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*)?$`).MatchString(s)
+	m := uriForm.FindStringSubmatch(s)
+	if m == nil || m[1]+m[2] == "" {
+		return false
+	}
+	if octets := strings.Split(m[2], "."); len(octets) == 4 && strings.Trim(m[2], "0123456789.") == "" {
+		return isIPv4(m[2])
+	}
+	return true
 }

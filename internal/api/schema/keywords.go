@@ -10,7 +10,7 @@ import (
 func checked(name string) bool {
 	switch name {
 	case "type", "properties", "patternProperties", "additionalProperties", "required", "dependencies", "minProperties", "maxProperties",
-		"minLength", "maxLength", "pattern", "format", "enum", "minimum", "maximum", "items", "minItems", "maxItems", "uniqueItems",
+		"minLength", "maxLength", "pattern", "format", "enum", "minimum", "maximum", "items", "additionalItems", "minItems", "maxItems", "uniqueItems",
 		"allOf", "anyOf", "oneOf", "not":
 		return true
 	}
@@ -34,9 +34,9 @@ func (r run) check(k *keyword, v any, s *Schema) []*Error {
 		return r.checkFormat(k.arg.(format), v)
 	case "minimum", "maximum":
 		return r.checkBound(k, v)
-	case "items", "minItems", "maxItems", "uniqueItems":
+	case "items", "additionalItems", "minItems", "maxItems", "uniqueItems":
 		if list, ok := asArray(v); ok {
-			return r.checkArray(k, v, list)
+			return r.checkArray(k, v, list, s)
 		}
 	case "properties", "patternProperties", "additionalProperties", "required", "dependencies", "minProperties", "maxProperties":
 		if o, ok := asObject(v); ok {
@@ -93,12 +93,20 @@ func (r run) isType(v any, name string) bool {
 }
 
 // reprList joins reprs as jsonschema lists them.
-func reprList(all []string) string {
+func reprList[T any](all []T) string {
 	reprs := make([]string, len(all))
 	for i, s := range all {
 		reprs[i] = PyRepr(s)
 	}
 	return strings.Join(reprs, ", ")
+}
+
+// extras lists what is too much and the verb for it.
+func extras[T any](all []T) string {
+	if len(all) == 1 {
+		return reprList(all) + " was"
+	}
+	return reprList(all) + " were"
 }
 
 func checkEnum(values []any, v any) []*Error {
@@ -146,7 +154,7 @@ func checkString(k *keyword, v string) []*Error {
 			return fail("%s is too long", PyRepr(v))
 		}
 	case "pattern":
-		if p := k.arg.(pattern); !p.re.MatchString(v) {
+		if p := k.arg.(pattern); !p.match(v) {
 			return fail("%s does not match %s", PyRepr(v), PyRepr(p.text))
 		}
 	}
@@ -187,18 +195,34 @@ func (r run) checkBound(k *keyword, v any) []*Error {
 	return nil
 }
 
-func (r run) checkArray(k *keyword, v any, list []any) []*Error {
+func (r run) checkArray(k *keyword, v any, list []any, s *Schema) []*Error {
 	switch k.name {
 	case "items":
+		tuple, _ := k.arg.([]*Schema)
+		one, same := k.arg.(*Schema)
 		var all []*Error
 		for i, e := range list {
-			errs := r.descend(k.arg.(*Schema), e, i, nil)
+			if !same && i >= len(tuple) {
+				break
+			}
+			var errs []*Error
+			if same {
+				errs = r.descend(one, e, i, nil)
+			} else {
+				errs = r.descend(tuple[i], e, i, i)
+			}
 			if len(errs) > 0 && !r.all {
 				return errs
 			}
 			all = append(all, errs...)
 		}
 		return all
+	case "additionalItems":
+		if tuple, ok := s.get("items").([]*Schema); ok && len(list) > len(tuple) {
+			more := slices.Clone(list[len(tuple):])
+			slices.SortFunc(more, func(a, b any) int { return strings.Compare(PyStr(a), PyStr(b)) })
+			return fail("Additional items are not allowed (%s unexpected)", extras(more))
+		}
 	case "minItems":
 		if len(list) < k.arg.(int) {
 			return fail("%s is too short", PyRepr(v))

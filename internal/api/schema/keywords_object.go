@@ -63,7 +63,7 @@ func (r run) checkPatternProperties(props []patternProperty, o object) []*Error 
 	var all []*Error
 	for _, p := range props {
 		for _, n := range o.names {
-			if !p.re.MatchString(n) {
+			if !p.match(n) {
 				continue
 			}
 			x, _ := o.get(n)
@@ -85,19 +85,19 @@ func (r run) checkAdditional(arg any, o object, s *Schema) []*Error {
 	}
 	props, _ := s.get("properties").([]Property)
 	patterns, hasPatterns := s.get("patternProperties").([]patternProperty)
-	var extras []string
+	var more []string
 	for _, n := range o.names {
 		if !slices.ContainsFunc(props, func(p Property) bool { return p.Name == n }) &&
-			!slices.ContainsFunc(patterns, func(p patternProperty) bool { return p.re.MatchString(n) }) {
-			extras = append(extras, n)
+			!slices.ContainsFunc(patterns, func(p patternProperty) bool { return p.match(n) }) {
+			more = append(more, n)
 		}
 	}
-	if len(extras) == 0 {
+	if len(more) == 0 {
 		return nil
 	}
 	if t, ok := arg.(*Schema); ok {
 		var all []*Error
-		for _, n := range extras {
+		for _, n := range more {
 			x, _ := o.get(n)
 			errs := r.descend(t, x, n, nil)
 			if len(errs) > 0 && !r.all {
@@ -107,16 +107,12 @@ func (r run) checkAdditional(arg any, o object, s *Schema) []*Error {
 		}
 		return all
 	}
-	slices.Sort(extras)
+	slices.Sort(more)
 	if !hasPatterns {
-		verb := "were"
-		if len(extras) == 1 {
-			verb = "was"
-		}
-		return fail("Additional properties are not allowed (%s %s unexpected)", reprList(extras), verb)
+		return fail("Additional properties are not allowed (%s unexpected)", extras(more))
 	}
 	verb := "do"
-	if len(extras) == 1 {
+	if len(more) == 1 {
 		verb = "does"
 	}
 	exprs := make([]string, len(patterns))
@@ -124,7 +120,7 @@ func (r run) checkAdditional(arg any, o object, s *Schema) []*Error {
 		exprs[i] = p.text
 	}
 	slices.Sort(exprs)
-	return fail("%s %s not match any of the regexes: %s", reprList(extras), verb, reprList(exprs))
+	return fail("%s %s not match any of the regexes: %s", reprList(more), verb, reprList(exprs))
 }
 
 func checkDependencies(deps []dependency, o object) []*Error {

@@ -168,3 +168,6 @@ func asArray(v any) ([]any, bool) {
 	}
 	return nil, false
 }
+
+// MarshalJSON writes the schema's document in its order, for services that publish it.
+func (s *Schema) MarshalJSON() ([]byte, error) { return json.Marshal(view(s)) }

@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // novaDescriptionPattern is `^[printable characters]*$`, which nova and cinder spell out range by range and print when it does not match.
-func novaDescriptionPattern() pattern {
+var novaDescriptionPattern = sync.OnceValue(func() pattern {
 	var text strings.Builder
 	var first, last rune = -1, -1
 	flush := func() {
@@ -28,8 +29,8 @@ func novaDescriptionPattern() pattern {
 		last = r
 	}
 	flush()
-	return pattern{"^[" + text.String() + "]*$", regexp.MustCompile(`^` + rangesOf(printable) + `*\n?$`)}
-}
+	return pattern{text: "^[" + text.String() + "]*$", re: regexp.MustCompile(`^` + rangesOf(printable) + `*\n?$`)}
+})
 
 // rangesOf writes a class of the characters of the basic plane that satisfy ok.
 func rangesOf(ok func(rune) bool) string {

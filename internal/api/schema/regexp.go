@@ -15,8 +15,19 @@ const (
 )
 
 // compilePattern compiles an expression in Python's syntax. What RE2 reads differently is rewritten: `$` also stands before a final newline, and the
-// letter classes are Unicode's. Look-around is not supported: the schemas that use it are formats here.
-func compilePattern(expr string) (*regexp.Regexp, error) {
+// letter classes are Unicode's. Of look-around only `^(?! )` and `(?<! )$` together are known; the other schemas that use it are formats here.
+func compilePattern(expr string) (pattern, error) {
+	rest, ahead := strings.CutPrefix(expr, "^(?! )")
+	rest, behind := strings.CutSuffix(rest, "(?<! )$")
+	if ahead && behind {
+		re, err := rewrite("^" + rest + "$")
+		return pattern{text: expr, re: re, trimmed: true}, err
+	}
+	re, err := rewrite(expr)
+	return pattern{text: expr, re: re}, err
+}
+
+func rewrite(expr string) (*regexp.Regexp, error) {
 	var b strings.Builder
 	inClass := false
 	for i := 0; i < len(expr); i++ {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 )
 
 // Schema is a JSON schema. Its methods return an extended copy, so a schema may be shared and refined.
@@ -31,6 +32,15 @@ type Property struct {
 type pattern struct {
 	text string
 	re   *regexp.Regexp
+	// trimmed: no space at either end, which upstream says with look-around.
+	trimmed bool
+}
+
+func (p pattern) match(s string) bool {
+	if p.trimmed && (strings.HasPrefix(s, " ") || strings.HasSuffix(strings.TrimSuffix(s, "\n"), " ")) {
+		return false
+	}
+	return p.re.MatchString(s)
 }
 
 // format is a named check; fn is nil for those that the dialect knows.
@@ -226,6 +236,14 @@ func (s *Schema) Range(least, most int64) *Schema { return s.Min(least).Max(most
 // Items sets the schema of a list's members.
 func (s *Schema) Items(items *Schema) *Schema { return s.with("items", items) }
 
+// Tuple sets the schemas of a list's members one by one.
+func (s *Schema) Tuple(items ...*Schema) *Schema {
+	return s.with("items", slices.Clone(items))
+}
+
+// NoMoreItems refuses members beyond those of Tuple.
+func (s *Schema) NoMoreItems() *Schema { return s.with("additionalItems", false) }
+
 // MinItems sets a list's least length.
 func (s *Schema) MinItems(n int) *Schema { return s.with("minItems", n) }
 
@@ -279,9 +297,9 @@ func (s *Schema) get(name string) any {
 }
 
 func mustPattern(expr string) pattern {
-	re, err := compilePattern(expr)
+	p, err := compilePattern(expr)
 	if err != nil {
 		panic(fmt.Sprintf("schema: pattern %q: %v", expr, err))
 	}
-	return pattern{expr, re}
+	return p
 }

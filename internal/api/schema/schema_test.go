@@ -119,3 +119,34 @@ func BenchmarkValidate(b *testing.B) {
 		}
 	}
 }
+
+// TestTypes: the shared types are upstream's, keyword by keyword and in their order, since the order decides which error is reported.
+func TestTypes(t *testing.T) {
+	raw, err := os.ReadFile("testdata/types.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := Decode(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, s := range map[string]any{
+		"NovaBool": NovaBool(), "NovaName": NovaName(), "NovaNameOrNone": NovaNameOrNone(), "NovaAZName": NovaAZName(),
+		"NovaKeypairName20": NovaKeypairName("keypair_name_20"), "NovaPositive": NovaPositive(), "NovaNonNegative": NovaNonNegative(),
+		"NovaVolumeSize": NovaVolumeSize(), "NovaFlavorNonNegative": NovaFlavorNonNegative(), "NovaHostname": NovaHostname(), "NovaFQDN": NovaFQDN(),
+		"NovaProjectID": NovaProjectID(), "UUID": UUID(), "NovaImageIDOrEmpty": NovaImageIDOrEmpty(), "NovaFlavorRef": NovaFlavorRef(),
+		"NovaMetadata": NovaMetadata(), "NovaMetadataWithNull": NovaMetadataWithNull(), "NovaMAC": NovaMAC(), "NovaIP": NovaIP(),
+		"NovaDiskConfig": NovaDiskConfig(), "NovaPersonality": NovaPersonality(), "NovaTag": NovaTag(), "NovaTrustedCerts": NovaTrustedCerts(),
+		"NovaQuery": NovaQuery(), "NovaQueryRegex": NovaQueryRegex(), "NovaPage": NovaPage(),
+		"KeystoneBool": KeystoneBool(), "KeystoneName": KeystoneName(), "KeystoneID": KeystoneID(), "KeystoneExternalID": KeystoneExternalID(),
+		"KeystoneURL": KeystoneURL(), "KeystoneEmail": KeystoneEmail(), "KeystoneTags": KeystoneTags(),
+		"CinderBool": CinderBool(), "CinderName": CinderName(), "CinderNameOrNull": CinderNameOrNull(), "CinderUUIDOrNull": CinderUUIDOrNull(),
+		"CinderExtraSpecs": CinderExtraSpecs(), "CinderMetadataOrNull": CinderMetadataOrNull(), "CinderVolumeSize": CinderVolumeSize(),
+		"CinderAZ": CinderAZ(),
+	} {
+		w, ok := want.(*Dict).Get(name)
+		if got := PyRepr(s); !ok || got != PyRepr(w) {
+			t.Errorf("%s\ngot  %s\nwant %s", name, got, PyRepr(w))
+		}
+	}
+}

@@ -20,7 +20,7 @@ func KeystoneURL() *Schema { return Str().Len(0, 225).Pattern("^[a-zA-Z0-9+.-]+:
 // KeystoneEmail is a mail address.
 func KeystoneEmail() *Schema { return Str().Format("email") }
 
-// KeystoneTags is a project's list of tags (keystone/resource/schema.py).
+// KeystoneTags is a project's list of tags (keystone/resource/schema.py, whose empty list of required names shows in messages).
 func KeystoneTags() *Schema {
-	return Array(Str().Len(1, 255).Pattern("^[^,/]*$")).MaxItems(80).Unique()
+	return Array(Str().Len(1, 255).Pattern("^[^,/]*$")).Required().MaxItems(80).Unique()
 }

@@ -8,6 +8,7 @@ Run it where the services' packages are installed (Debian 12), with the output f
 Each case is [dialect, schema, document, message or null, ...]; nova's query cases have the dialect `nova-query`. The schemas are of this file's own
 making; half of them are random.
 """
+import importlib
 import json
 import os
 import random
@@ -266,20 +267,57 @@ def cases(dialect):
     yield from random_cases()
 
 
+# Our names of the services' shared types, per module that defines them.
+TYPES = {
+    'nova.api.validation.parameter_types': {
+        'NovaBool': 'boolean', 'NovaName': 'name', 'NovaNameOrNone': 'name_or_none', 'NovaAZName': 'az_name',
+        'NovaKeypairName20': 'keypair_name_special_chars', 'NovaPositive': 'positive_integer', 'NovaNonNegative': 'non_negative_integer',
+        'NovaVolumeSize': 'volume_size', 'NovaFlavorNonNegative': 'flavor_param_non_negative', 'NovaHostname': 'hostname', 'NovaFQDN': 'fqdn',
+        'NovaProjectID': 'project_id', 'UUID': 'server_id', 'NovaImageIDOrEmpty': 'image_id_or_empty_string', 'NovaFlavorRef': 'flavor_ref',
+        'NovaMetadata': 'metadata', 'NovaMetadataWithNull': 'metadata_with_null', 'NovaMAC': 'mac_address', 'NovaIP': 'ip_address',
+        'NovaDiskConfig': 'disk_config', 'NovaPersonality': 'personality', 'NovaTag': 'tag', 'NovaTrustedCerts': 'trusted_certs',
+        'NovaQuery': 'common_query_param', 'NovaQueryRegex': 'common_query_regex_param', 'NovaPage': 'pagination_parameters'},
+    'keystone.common.validation.parameter_types': {
+        'KeystoneBool': 'boolean', 'KeystoneName': 'name', 'KeystoneID': 'id_string', 'KeystoneExternalID': 'external_id_string',
+        'KeystoneURL': 'url', 'KeystoneEmail': 'email'},
+    'keystone.resource.schema': {'KeystoneTags': 'project_tags_update'},
+    'cinder.api.validation.parameter_types': {
+        'CinderBool': 'boolean', 'CinderName': 'name', 'CinderNameOrNull': 'name_allow_zero_min_length', 'CinderUUIDOrNull': 'uuid_allow_null',
+        'CinderExtraSpecs': 'extra_specs', 'CinderMetadataOrNull': 'metadata_allows_null', 'CinderVolumeSize': 'volume_size',
+        'CinderAZ': 'availability_zone'},
+}
+
+
+def types(module):
+    mod = importlib.import_module(module)
+    return {ours: getattr(mod, theirs) for ours, theirs in TYPES[module].items()}
+
+
+def child(*args):
+    """Runs this file in a process of its own: the services' options and formats collide."""
+    out = subprocess.run([sys.executable, '-W', 'ignore', __file__, *args], check=True, stdout=subprocess.PIPE).stdout
+    return json.loads(out)
+
+
 def main():
     if sys.argv[1] == '--dialect':
         ask = asker(sys.argv[2])
         out = [[s, [[v, ask(s, v)] for v in values]] for s, values in cases(sys.argv[2])]
         json.dump(out, sys.stdout, ensure_ascii=True)
         return
+    if sys.argv[1] == '--types':
+        json.dump(types(sys.argv[2]), sys.stdout)
+        return
     lines = []
     for d in ['nova', 'nova-query', 'keystone', 'cinder', 'glance', 'placement']:
-        res = json.loads(subprocess.run([sys.executable, '-W', 'ignore', __file__, '--dialect', d], check=True, stdout=subprocess.PIPE).stdout)
+        res = child('--dialect', d)
         lines += [json.dumps([d, s, vs], ensure_ascii=True) for s, vs in res]
     expr = subprocess.run([sys.executable, '-c', 'from nova.api.validation import parameter_types as p; print(p.valid_description_regex, end="")'],
                           check=True, stdout=subprocess.PIPE).stdout
     with open(os.path.join(os.path.dirname(sys.argv[1]), 'description_pattern.txt'), 'wb') as f:
         f.write(expr)
+    with open(os.path.join(os.path.dirname(sys.argv[1]), 'types.json'), 'w') as f:
+        json.dump({k: v for m in TYPES for k, v in child('--types', m).items()}, f, indent=0)
     with open(sys.argv[1], 'w') as f:
         f.write('[\n' + ',\n'.join(lines) + '\n]\n')
 

@@ -33,7 +33,7 @@ type GuestStatus struct {
 	ID         string `json:"id"`
 	Generation int64  `json:"generation"`     // of the Guest item that was last applied whole
 	Power      string `json:"power"`          // one of the Observed constants
-	Step       string `json:"step,omitempty"` // while pending: image, disk, network, start; upstream's task_state is derived
+	Step       string `json:"step,omitempty"` // while pending: image, disk, network, start, and stop on the way to a start; upstream's task_state is derived
 	RebootSeq  int64  `json:"reboot_seq,omitempty"`
 	RebuildSeq int64  `json:"rebuild_seq,omitempty"`
 	Fault      *Fault `json:"fault,omitempty"`
@@ -43,9 +43,12 @@ type GuestStatus struct {
 
 // Fault says why a step cannot be done.
 type Fault struct {
-	Step    string `json:"step"`
-	Message string `json:"message"`        // one line: what happened, to what, why
-	Hint    string `json:"hint,omitempty"` // what to do
+	// Generation is that of the Guest item which could not be applied: a fault of an older generation than
+	// the desired one is of no interest any more.
+	Generation int64  `json:"generation,omitempty"`
+	Step       string `json:"step"`
+	Message    string `json:"message"`        // one line: what happened, to what, why
+	Hint       string `json:"hint,omitempty"` // what to do
 	// Retryable faults are retried by the agent; a final one needs a new generation.
 	Retryable bool `json:"retryable,omitempty"`
 }

@@ -404,7 +404,10 @@ func TestGuestsAreNeverRemovedByOmission(t *testing.T) {
 	}
 	// A node whose journal is lost reports what it finds and touches nothing.
 	n.start()
-	c.wait(t, "orphan reported", func() bool { st, ok := c.guests["s"]; return ok && st.Generation == 0 && st.Power == nodeapi.ObservedRunning })
+	c.wait(t, "orphan reported", func() bool {
+		st, ok := c.guests["s"]
+		return ok && st.Generation == 0 && st.Power == nodeapi.ObservedRunning
+	})
 	n.stop()
 }
 

@@ -6,11 +6,14 @@ package identity
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/hanok-cloud/hanok/internal/api"
 	"github.com/hanok-cloud/hanok/internal/db"
+	"github.com/hanok-cloud/hanok/internal/policy"
 )
 
 // Options for New.
@@ -32,37 +35,127 @@ type Options struct {
 	Now func() time.Time
 }
 
+// expiredWindow is for how long after its end a token may still be validated with allow_expired (keystone's [token] allow_expired_window).
+const expiredWindow = 48 * time.Hour
+
 // Service is the identity service. It is the api.Authenticator of all services.
 type Service struct {
-	o Options
+	kinds
+	schemas   schemas
+	o         Options
+	rules     *policy.Enforcer
+	passwords *passwords
+	tokens    *keyring
+	blobs     *keyring
+	sessions  *cache[string, *session]
+	// epoch is the authorisation epoch as this process last saw it; on SQLite there is no other process. keysEpoch is the one at which the
+	// token keys were read.
+	epoch, keysEpoch atomic.Int64
+	catalog          atomic.Pointer[catalog]
 }
-
-var errNotYet = errors.New("identity: not there yet")
 
 // New prepares the service: it makes the token keys at the first start.
-func New(o Options) (*Service, error) { return &Service{o: o}, nil }
+func New(o Options) (*Service, error) {
+	if o.TokenLifetime == 0 {
+		o.TokenLifetime = 4 * time.Hour
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Docs == nil {
+		o.Docs = api.NewDocs(8 << 20)
+	}
+	rules, err := policy.New(policy.Keystone())
+	if err != nil {
+		return nil, err
+	}
+	if len(o.PolicyFile) > 0 {
+		if err := rules.LoadOverrides(o.PolicyFile); err != nil {
+			return nil, fmt.Errorf("identity: %w", err)
+		}
+	}
+	pw, err := newPasswords(o.BcryptCost)
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{kinds: newKinds(), schemas: newSchemas(), o: o, rules: rules, passwords: pw, tokens: &keyring{purpose: tokenKeys}, blobs: &keyring{purpose: credentialKeys},
+		sessions: newCache[string, *session](40000)}
+	ctx := context.Background()
+	for _, ring := range []*keyring{s.tokens, s.blobs} {
+		if err := s.loadKeys(ctx, ring); err != nil {
+			return nil, fmt.Errorf("identity: keys: %w", err)
+		}
+	}
+	if err := s.readEpoch(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
 
 // API is the route table.
-func (s *Service) API() *api.Service { return nil }
-
-// Bootstrap makes the default domain, the roles, the projects admin and service, the user admin and the catalog, where they are missing. An empty
-// adminPassword means a random one, which is returned when the user was made now; only its hash is stored.
-func (s *Service) Bootstrap(ctx context.Context, adminPassword string) (generated string, err error) {
-	return "", errNotYet
+func (s *Service) API() *api.Service {
+	return &api.Service{Name: "identity", Prefix: "/identity", Aliases: []api.Alias{{From: "/v3", To: "/v3"}}, Routes: s.routes(), Dialect: dialect(),
+		Policy: s.rules, Docs: s.o.Docs, Rewrite: rewrite, BodyLimit: 112 << 10}
 }
 
-// SetPassword sets a local user's password by user and domain name, as an operator with access to the machine does.
-func (s *Service) SetPassword(ctx context.Context, domain, user, password string) error {
-	return errNotYet
+func (s *Service) readEpoch(ctx context.Context) error {
+	return s.o.DB.Read(ctx, func(tx *db.Tx) error {
+		e, err := epochIn(tx)
+		s.epoch.Store(e)
+		return err
+	})
 }
 
-// Authenticate tells whose token it is; an unknown, expired or revoked token is (nil, nil).
-func (s *Service) Authenticate(ctx context.Context, token string) (*api.Caller, error) {
-	return nil, errNotYet
+func epochIn(tx *db.Tx) (int64, error) {
+	return db.One(tx, db.Value[int64], `SELECT value FROM identity_state WHERE name = 'epoch'`)
 }
 
-// ProjectExists tells whether there is a project (or domain acting as one) with that id.
-func (s *Service) ProjectExists(tx *db.Tx, id string) (bool, error) { return false, errNotYet }
+// currentEpoch is the epoch that an answer must respect. With PostgreSQL another controller may have moved it.
+func (s *Service) currentEpoch(ctx context.Context) (int64, error) {
+	if s.o.DB.Engine() == db.Postgres {
+		if err := s.readEpoch(ctx); err != nil {
+			return 0, err
+		}
+	}
+	return s.epoch.Load(), nil
+}
 
-// RotateKeys makes a new primary Fernet key. Tokens of earlier keys stay good until they expire.
-func (s *Service) RotateKeys(ctx context.Context) error { return errNotYet }
+// write runs a change of anything that authorisation or the catalog may depend on, and moves the epoch: what any process has cached
+// about tokens is then void. The epoch's row is taken last, so that its lock is held briefly.
+func (s *Service) write(ctx context.Context, fn func(*db.Tx) error) error {
+	return s.o.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := fn(tx); err != nil {
+			return err
+		}
+		e, err := db.One(tx, db.Value[int64], `UPDATE identity_state SET value = value + 1 WHERE name = 'epoch' RETURNING value`)
+		if err != nil {
+			return err
+		}
+		tx.OnCommit(func() { s.advance(e) })
+		return nil
+	})
+}
+
+// advance never goes back: commits may report in another order than they were numbered.
+func (s *Service) advance(e int64) {
+	for {
+		now := s.epoch.Load()
+		if now >= e || s.epoch.CompareAndSwap(now, e) {
+			return
+		}
+	}
+}
+
+func (s *Service) read(ctx context.Context, fn func(*db.Tx) error) error { return s.o.DB.Read(ctx, fn) }
+
+// ProjectExists tells whether there is a project (or a domain acting as one) with that id.
+func (s *Service) ProjectExists(tx *db.Tx, id string) (bool, error) {
+	_, err := db.One(tx, db.Value[string], `SELECT id FROM identity_projects WHERE id = $1`, id)
+	if errors.Is(err, db.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}

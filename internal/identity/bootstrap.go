@@ -1,0 +1,153 @@
+package identity
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+
+	"github.com/hanok-cloud/hanok/internal/db"
+	"github.com/hanok-cloud/hanok/internal/fault"
+)
+
+// The parts of a cloud that are there from the start, with fixed ids where clients expect them.
+const (
+	defaultDomain = "default"
+	defaultRegion = "RegionOne"
+)
+
+// implied roles of the first start (keystone's bootstrap since 2023.2).
+var firstImplications = [][2]string{{"admin", "manager"}, {"manager", "member"}, {"member", "reader"}}
+
+// firstCatalog is a service per API of this cloud; clients append the version where the path has none.
+var firstCatalog = []struct{ typ, name, path string }{
+	{"identity", "keystone", "/identity"},
+	{"compute", "nova", "/compute/v2.1"},
+	{"network", "neutron", "/network"},
+	{"image", "glance", "/image"},
+	{"placement", "placement", "/placement"},
+}
+
+// Bootstrap makes the default domain, the roles, the projects admin and service, the user admin and the catalog, where they are missing. An empty
+// adminPassword means a random one, which is returned when the user was made now; only its hash is stored.
+func (s *Service) Bootstrap(ctx context.Context, adminPassword string) (generated string, err error) {
+	var there bool
+	err = s.read(ctx, func(tx *db.Tx) error {
+		n, err := db.One(tx, db.Value[int64], `SELECT count(*) FROM identity_users WHERE domain_id = $1 AND name = 'admin'`, defaultDomain)
+		there = n > 0
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	hash := ""
+	if !there {
+		if adminPassword == "" {
+			var b [18]byte
+			if _, err := rand.Read(b[:]); err != nil {
+				return "", err
+			}
+			generated = base64.RawURLEncoding.EncodeToString(b[:])
+			adminPassword = generated
+		}
+		if hash, err = s.passwords.hash(ctx, adminPassword); err != nil {
+			return "", err
+		}
+	}
+	err = s.write(ctx, func(tx *db.Tx) error { return s.bootstrap(tx, hash) })
+	if err == nil && s.epoch.Load() > 0 {
+		s.catalog.Store(nil)
+	}
+	return generated, err
+}
+
+func (s *Service) bootstrap(tx *db.Tx, adminHash string) error {
+	ensure := func(k *kind, id, where string, args []any, d doc, hidden ...hiddenColumn) (string, error) {
+		have, err := db.One(tx, db.Value[string], `SELECT id FROM `+k.table+` WHERE `+where, args...)
+		if err == nil {
+			return have, nil
+		}
+		if !errors.Is(err, db.ErrNotFound) {
+			return "", err
+		}
+		d["id"] = id
+		return id, k.insert(tx, d, hidden...)
+	}
+	project := func(id, domain, name, description string, isDomain bool) (string, error) {
+		d := doc{"name": name, "domain_id": domain, "parent_id": domain, "is_domain": isDomain, "enabled": true, "description": description, "tags": []string{}, "options": doc{}}
+		return ensure(s.project, id, "domain_id = $1 AND name = $2", []any{domain, name}, d)
+	}
+	if _, err := project(defaultDomain, "", "Default", "The default domain", true); err != nil {
+		return err
+	}
+	admin, err := project(newID(), defaultDomain, "admin", "Bootstrap project for initializing the cloud.", false)
+	if err != nil {
+		return err
+	}
+	if _, err := project(newID(), defaultDomain, "service", "", false); err != nil {
+		return err
+	}
+	roles := map[string]string{}
+	for _, name := range []string{"admin", "manager", "member", "reader", "service"} {
+		id, err := ensure(s.role, newID(), "domain_id = '' AND name = $1", []any{name}, doc{"name": name, "options": doc{"immutable": true}})
+		if err != nil {
+			return err
+		}
+		roles[name] = id
+	}
+	for _, pair := range firstImplications {
+		if _, err := tx.Exec(`INSERT INTO identity_implied_roles (prior_role_id, implied_role_id) VALUES ($1,$2) ON CONFLICT DO NOTHING`, roles[pair[0]], roles[pair[1]]); err != nil {
+			return err
+		}
+	}
+	if adminHash != "" {
+		user, err := ensure(s.user, newID(), "domain_id = $1 AND name = 'admin'", []any{defaultDomain},
+			doc{"name": "admin", "domain_id": defaultDomain, "enabled": true, "options": doc{}}, hiddenColumn{"password_hash", adminHash})
+		if err != nil {
+			return err
+		}
+		for _, target := range [][2]string{{"project", admin}, {"system", "system"}} {
+			if _, err := tx.Exec(`INSERT INTO identity_assignments (actor_id, target_type, target_id, role_id, inherited, is_group) VALUES ($1,$2,$3,$4,FALSE,FALSE) ON CONFLICT DO NOTHING`,
+				user, target[0], target[1], roles["admin"]); err != nil {
+				return err
+			}
+		}
+	}
+	if _, err := ensure(s.region, defaultRegion, "id = $1", []any{defaultRegion}, doc{}); err != nil {
+		return err
+	}
+	for _, c := range firstCatalog {
+		id, err := ensure(s.service, newID(), "type = $1", []any{c.typ}, doc{"type": c.typ, "name": c.name, "enabled": true})
+		if err != nil {
+			return err
+		}
+		for _, iface := range []string{"public", "internal", "admin"} {
+			if _, err := ensure(s.endpoint, newID(), "service_id = $1 AND interface = $2", []any{id, iface},
+				doc{"interface": iface, "region_id": defaultRegion, "service_id": id, "url": publicMark + c.path, "enabled": true}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// SetPassword sets a local user's password by user and domain name, as an operator with access to the machine does.
+func (s *Service) SetPassword(ctx context.Context, domain, user, password string) error {
+	hash, err := s.passwords.hash(ctx, password)
+	if err != nil {
+		return err
+	}
+	return s.write(ctx, func(tx *db.Tx) error {
+		id, err := db.One(tx, db.Value[string], `SELECT u.id FROM identity_users u JOIN identity_projects d ON d.id = u.domain_id WHERE d.name = $1 AND d.is_domain = TRUE AND u.name = $2`, domain, user)
+		if errors.Is(err, db.ErrNotFound) {
+			return fault.NotFound("there is no user %q in the domain %q", user, domain)
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(`UPDATE identity_users SET password_hash = $1 WHERE id = $2`, hash, id); err != nil {
+			return err
+		}
+		return revokeUser(tx, id)
+	})
+}

@@ -1,0 +1,206 @@
+package identity
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/hanok-cloud/hanok/internal/db"
+)
+
+// publicMark stands in stored endpoint URLs for the cloud's public endpoint, so that changing the endpoint is no migration. Clients can
+// not store it: it is none of the names that keystone substitutes.
+const publicMark = "%(public)s"
+
+// catalog is the service catalog as of an epoch.
+type catalog struct {
+	epoch    int64
+	services []catalogService
+	// filters are the endpoints of the projects that have an endpoint filter (OS-EP-FILTER).
+	filters map[string][]string
+	plain   bool // no URL depends on the caller
+
+	mu     sync.Mutex
+	bodies map[string][]byte // by public endpoint, when plain
+}
+
+type catalogService struct {
+	Endpoints []catalogEndpoint `json:"endpoints"`
+	ID        string            `json:"id"`
+	Type      string            `json:"type"`
+	Name      string            `json:"name"`
+}
+
+type catalogEndpoint struct {
+	ID        string  `json:"id"`
+	Interface string  `json:"interface"`
+	RegionID  *string `json:"region_id"`
+	URL       string  `json:"url"`
+	Region    *string `json:"region"`
+	Name      string  `json:"name,omitempty"`
+}
+
+// readCatalog reads what is enabled.
+func (s *Service) readCatalog(tx *db.Tx) (*catalog, error) {
+	epoch, err := epochIn(tx)
+	if err != nil {
+		return nil, err
+	}
+	if c := s.catalog.Load(); c != nil && c.epoch == epoch {
+		return c, nil
+	}
+	c := &catalog{epoch: epoch, plain: true, bodies: map[string][]byte{}, filters: map[string][]string{}}
+	at := map[string]int{}
+	services, err := s.service.all(tx, (&db.Where{}).Add("enabled = TRUE"))
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range services {
+		at[str(d, "id")] = len(c.services)
+		c.services = append(c.services, catalogService{Endpoints: []catalogEndpoint{}, ID: str(d, "id"), Type: str(d, "type"), Name: str(d, "name")})
+	}
+	endpoints, err := s.endpoint.all(tx, (&db.Where{}).Add("enabled = TRUE"))
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range endpoints {
+		i, ok := at[str(d, "service_id")]
+		if !ok {
+			continue
+		}
+		e := catalogEndpoint{ID: str(d, "id"), Interface: str(d, "interface"), URL: str(d, "url"), Name: str(d, "name")}
+		if region := str(d, "region_id"); region != "" {
+			e.RegionID, e.Region = &region, &region
+		}
+		if strings.ContainsAny(strings.TrimPrefix(e.URL, publicMark), "%$") {
+			c.plain = false
+		}
+		c.services[i].Endpoints = append(c.services[i].Endpoints, e)
+	}
+	if err := s.readFilters(tx, c, endpoints); err != nil {
+		return nil, err
+	}
+	s.catalog.Store(c)
+	return c, nil
+}
+
+// readFilters collects the endpoints that projects are limited to, one by one and through endpoint groups.
+func (s *Service) readFilters(tx *db.Tx, c *catalog, endpoints []doc) error {
+	pair := func(table, column string, fn func(project, id string)) error {
+		return tx.Each(func(r db.Row) error {
+			var project, id string
+			err := r.Scan(&project, &id)
+			fn(project, id)
+			return err
+		}, `SELECT project_id, `+column+` FROM `+table+` ORDER BY 1, 2`)
+	}
+	if err := pair("identity_project_endpoints", "endpoint_id", func(project, id string) { c.filters[project] = append(c.filters[project], id) }); err != nil {
+		return err
+	}
+	groups, err := s.endpointGroup.all(tx, &db.Where{})
+	if err != nil {
+		return err
+	}
+	return pair("identity_project_endpoint_groups", "endpoint_group_id", func(project, id string) {
+		for _, g := range groups {
+			if str(g, "id") != id {
+				continue
+			}
+			for _, e := range endpoints {
+				if inEndpointGroup(g, e) {
+					c.filters[project] = append(c.filters[project], str(e, "id"))
+				}
+			}
+		}
+	})
+}
+
+// inEndpointGroup tells whether an endpoint has all the attributes of the group's filters.
+func inEndpointGroup(group, endpoint doc) bool {
+	filters, _ := group["filters"].(map[string]any)
+	for name, want := range filters {
+		if endpoint[name] != want {
+			return false
+		}
+	}
+	return true
+}
+
+// render is the catalog's JSON for a caller.
+func (c *catalog) render(public, project, user string) ([]byte, error) {
+	only, filtered := c.filters[project]
+	shared := c.plain && !filtered
+	if shared {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if b := c.bodies[public]; b != nil {
+			return b, nil
+		}
+	}
+	out := make([]catalogService, len(c.services))
+	for i, svc := range c.services {
+		out[i] = svc
+		out[i].Endpoints = []catalogEndpoint{}
+		for _, e := range svc.Endpoints {
+			u, ok := formatURL(e.URL, public, project, user)
+			if !ok || filtered && !slices.Contains(only, e.ID) {
+				continue
+			}
+			e.URL = u
+			out[i].Endpoints = append(out[i].Endpoints, e)
+		}
+	}
+	b, err := json.Marshal(out)
+	if shared && err == nil {
+		if len(c.bodies) > 16 {
+			clear(c.bodies)
+		}
+		c.bodies[public] = b
+	}
+	return b, err
+}
+
+// formatURL fills in $(project_id)s and its kin; an endpoint that needs a project is left out for a caller without one
+// (keystone/common/utils.py, format_url).
+func formatURL(url, public, project, user string) (string, bool) {
+	rest, ours := strings.CutPrefix(url, publicMark)
+	if ours {
+		url = public + rest
+	}
+	if !strings.ContainsAny(rest, "%$") {
+		return url, true
+	}
+	for _, name := range []string{"project_id", "tenant_id"} {
+		for _, form := range []string{"%(" + name + ")s", "$(" + name + ")s"} {
+			if strings.Contains(url, form) && project == "" {
+				return "", false
+			}
+			url = strings.ReplaceAll(url, form, project)
+		}
+	}
+	for _, form := range []string{"%(user_id)s", "$(user_id)s"} {
+		url = strings.ReplaceAll(url, form, user)
+	}
+	return url, true
+}
+
+// urlNames are what an endpoint's URL may have substituted (keystone/catalog/core.py, WHITELISTED_PROPERTIES), as far as there is
+// anything here to put in their place.
+var urlNames = []string{"tenant_id", "project_id", "user_id"}
+
+// goodURL tells whether every place in an endpoint's URL has a name that is substituted.
+func goodURL(url string) bool {
+	s := strings.ReplaceAll(url, "$(", "%(")
+	for {
+		_, after, ok := strings.Cut(s, "%")
+		if !ok {
+			return true
+		}
+		name, rest, closed := strings.Cut(strings.TrimPrefix(after, "("), ")")
+		if !strings.HasPrefix(after, "(") || !closed || !strings.HasPrefix(rest, "s") || !slices.Contains(urlNames, name) {
+			return false
+		}
+		s = rest[1:]
+	}
+}

@@ -1,0 +1,164 @@
+package identity
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/hanok-cloud/hanok/internal/db"
+)
+
+// keyring holds the keys of one purpose, newest first. The newest encrypts; all decrypt. A controller that meets a token of a key it
+// does not know yet reads the database again, so that a rotation loses no request.
+type keyring struct {
+	purpose string
+	keys    atomic.Pointer[[]fernetKey]
+}
+
+const (
+	tokenKeys      = "token"
+	credentialKeys = "credential"
+)
+
+// wrap encrypts a key with the key-encryption key.
+func wrap(kek []byte, id string, k fernetKey) (string, error) {
+	gcm, err := keyCipher(kek)
+	if err != nil {
+		return "", err
+	}
+	nonce := make([]byte, gcm.NonceSize())
+	if _, err := rand.Read(nonce); err != nil {
+		return "", err
+	}
+	return base64.RawStdEncoding.EncodeToString(gcm.Seal(nonce, nonce, k[:], []byte(id))), nil
+}
+
+func unwrap(kek []byte, id, wrapped string) (k fernetKey, err error) {
+	gcm, err := keyCipher(kek)
+	if err != nil {
+		return k, err
+	}
+	b, err := base64.RawStdEncoding.DecodeString(wrapped)
+	if err != nil || len(b) < gcm.NonceSize() {
+		return k, fmt.Errorf("key %s in the database is damaged", id)
+	}
+	plain, err := gcm.Open(nil, b[:gcm.NonceSize()], b[gcm.NonceSize():], []byte(id))
+	if err != nil || len(plain) != len(k) {
+		return k, fmt.Errorf("key %s does not open: the key-encryption key is not the one that the database was made with", id)
+	}
+	copy(k[:], plain)
+	return k, nil
+}
+
+func keyCipher(kek []byte) (cipher.AEAD, error) {
+	if len(kek) != 32 {
+		return nil, errors.New("the key-encryption key must have 32 bytes")
+	}
+	block, err := aes.NewCipher(kek)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}
+
+// load reads the keys; it makes the first one when there is none.
+func (s *Service) loadKeys(ctx context.Context, ring *keyring) error {
+	var keys []fernetKey
+	read := func(tx *db.Tx) error {
+		keys = nil
+		return tx.Each(func(r db.Row) error {
+			var id, wrapped string
+			if err := r.Scan(&id, &wrapped); err != nil {
+				return err
+			}
+			k, err := unwrap(s.o.KEK, id, wrapped)
+			keys = append(keys, k)
+			return err
+		}, `SELECT id, wrapped FROM identity_keys WHERE purpose = $1 ORDER BY created_at DESC, id`, ring.purpose)
+	}
+	if err := s.o.DB.Read(ctx, read); err != nil {
+		return err
+	}
+	if len(keys) == 0 {
+		err := s.o.DB.Write(ctx, func(tx *db.Tx) error {
+			// The first key has a fixed id: of two controllers that start together one makes it.
+			if err := s.addKey(tx, ring.purpose, ring.purpose+"-0"); err != nil && !db.IsConflict(err, "") {
+				return err
+			}
+			return nil
+		})
+		if err != nil && !db.IsConflict(err, "") {
+			return err
+		}
+		if err := s.o.DB.Read(ctx, read); err != nil {
+			return err
+		}
+	}
+	ring.keys.Store(&keys)
+	return nil
+}
+
+func (s *Service) addKey(tx *db.Tx, purpose, id string) error {
+	k, err := newFernetKey()
+	if err != nil {
+		return err
+	}
+	wrapped, err := wrap(s.o.KEK, id, k)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(`INSERT INTO identity_keys (id, purpose, wrapped, created_at) VALUES ($1,$2,$3,$4) ON CONFLICT (id) DO NOTHING`, id, purpose, wrapped, tx.NowMicros())
+	return err
+}
+
+// RotateKeys makes a new primary token key. Earlier keys open tokens until the last of those has expired, and are dropped then.
+func (s *Service) RotateKeys(ctx context.Context) error {
+	keep := s.o.TokenLifetime + expiredWindow
+	err := s.write(ctx, func(tx *db.Tx) error {
+		// A key is out of use since its successor was made.
+		if _, err := tx.Exec(`DELETE FROM identity_keys WHERE purpose = $1 AND EXISTS (SELECT 1 FROM identity_keys n WHERE n.purpose = identity_keys.purpose AND n.created_at > identity_keys.created_at AND n.created_at < $2)`,
+			tokenKeys, tx.Now().Add(-keep).UnixMicro()); err != nil {
+			return err
+		}
+		return s.addKey(tx, tokenKeys, newID())
+	})
+	if err != nil {
+		return err
+	}
+	return s.loadKeys(ctx, s.tokens)
+}
+
+// seal encrypts a token with the newest key.
+func (s *Service) seal(t *Token) (string, error) {
+	return (*s.tokens.keys.Load())[0].seal(t.payload(), db.Time(t.IssuedAt))
+}
+
+// open decrypts a token. A key that is not known is looked for in the database when anything has changed there since.
+func (s *Service) open(ctx context.Context, token string, epoch int64) (*Token, error) {
+	raw, err := decodeToken(token)
+	if err != nil {
+		return nil, err
+	}
+	try := func(keys []fernetKey) (*Token, error) {
+		for _, k := range keys {
+			if payload, at, err := k.open(raw); err == nil {
+				return parsePayload(payload, at)
+			}
+		}
+		return nil, errFernet
+	}
+	t, err := try(*s.tokens.keys.Load())
+	if !errors.Is(err, errFernet) || s.keysEpoch.Load() == epoch {
+		return t, err
+	}
+	if err := s.loadKeys(ctx, s.tokens); err != nil {
+		return nil, err
+	}
+	s.keysEpoch.Store(epoch)
+	return try(*s.tokens.keys.Load())
+}

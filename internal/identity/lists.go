@@ -1,0 +1,304 @@
+package identity
+
+import (
+	"context"
+	"encoding/json"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hanok-cloud/hanok/internal/api"
+	"github.com/hanok-cloud/hanok/internal/db"
+	"github.com/hanok-cloud/hanok/internal/fault"
+)
+
+// listing is a list request for a kind: which filters it knows, and what narrows it besides.
+type listing struct {
+	kind    *kind
+	filters []string
+	where   db.Where
+	keep    func(doc) bool // nil: all
+	// prefix of the members' links where it is not the kind's path.
+	path string
+}
+
+// inexact is a filter such as name__icontains.
+type inexact struct {
+	name, comparator, value string
+	fold                    bool
+}
+
+func (f inexact) match(d doc) bool {
+	v, ok := d[f.name].(string)
+	if !ok {
+		return false
+	}
+	want := f.value
+	if f.fold {
+		v, want = strings.ToLower(v), strings.ToLower(want)
+	}
+	switch f.comparator {
+	case "contains":
+		return strings.Contains(v, want)
+	case "startswith":
+		return strings.HasPrefix(v, want)
+	case "endswith":
+		return strings.HasSuffix(v, want)
+	}
+	return true
+}
+
+// asBool reads a filter's value: everything that does not say no means yes (keystone/common/utils.py, attr_as_boolean).
+func asBool(v string) bool {
+	switch strings.ToLower(strings.TrimSpace(v)) {
+	case "0", "f", "false", "off", "n", "no":
+		return false
+	}
+	return true
+}
+
+// narrow adds the query's filters: what a column can answer to where, the rest to the returned checks.
+func (l *listing) narrow(q url.Values) (checks []func(doc) bool) {
+	for key, values := range q {
+		for _, v := range values {
+			if slices.Contains(l.filters, key) {
+				if c, ok := l.kind.column(key); ok {
+					l.exact(c, v)
+				} else if key == "id" {
+					l.where.Add("id = ?", v)
+				}
+				continue
+			}
+			name, comparator, ok := strings.Cut(key, "__")
+			if !ok || !slices.Contains(l.filters, name) {
+				continue
+			}
+			f := inexact{name: name, value: v}
+			f.comparator, f.fold = strings.CutPrefix(comparator, "i")
+			checks = append(checks, f.match)
+		}
+	}
+	return checks
+}
+
+func (l *listing) exact(c column, v string) {
+	switch c.typ {
+	case flag:
+		l.where.Add(c.name+" = ?", asBool(v))
+	case number, nullNum:
+		n, err := strconv.ParseInt(v, 10, 64)
+		if err != nil {
+			n = -2 // matches nothing
+		}
+		l.where.Add(c.name+" = ?", n)
+	case when:
+		l.timeFilter(c.name, v)
+	default:
+		l.where.Add(c.name+" = ?", v)
+	}
+}
+
+// timeFilter reads "lt:2016-10-28T00:00:00Z".
+func (l *listing) timeFilter(name, v string) {
+	op, at, ok := strings.Cut(v, ":")
+	sign := map[string]string{"eq": "=", "neq": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}[op]
+	t, err := parseTime(at)
+	if !ok || sign == "" || err != nil {
+		l.where.Add("1 = 0")
+		return
+	}
+	l.where.Add(name+" <> 0 AND "+name+" "+sign+" ?", t.UnixMicro())
+}
+
+// parseTime reads the forms of ISO 8601 that clients send; without a zone it is UTC.
+func parseTime(s string) (time.Time, error) {
+	var err error
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999", "2006-01-02T15:04:05.999999-0700", "2006-01-02T15:04Z07:00", "2006-01-02 15:04:05.999999", "2006-01-02"} {
+		var t time.Time
+		if t, err = time.Parse(layout, s); err == nil {
+			return t.UTC(), nil
+		}
+	}
+	return time.Time{}, err
+}
+
+// maxPage is keystone's max_db_limit.
+const maxPage = 1000
+
+// page reads limit and marker. A list without limit is complete, as upstream's is without list_limit.
+func page(q url.Values) (limit int, marker string, err error) {
+	if v := q.Get("limit"); v != "" {
+		limit, err = strconv.Atoi(v)
+		if err != nil || limit < 0 {
+			return 0, "", fault.BadRequest("Invalid input for field 'limit': %s is not a non-negative integer.", strconv.Quote(v))
+		}
+		limit = min(limit, maxPage)
+	}
+	return limit, q.Get("marker"), nil
+}
+
+// list answers a list request. Without filters that need the document it reads (id, revision) pairs and takes the documents from the cache.
+func (s *Service) list(ctx context.Context, r *api.Request, l listing) (api.JSON, error) {
+	checks := l.narrow(r.Query())
+	if l.keep != nil {
+		checks = append(checks, l.keep)
+	}
+	limit, marker, err := page(r.Query())
+	if err != nil {
+		return nil, err
+	}
+	if marker != "" {
+		l.where.Add("id > ?", marker)
+	}
+	var docs [][]byte
+	var ids []string
+	err = s.read(ctx, func(tx *db.Tx) error {
+		docs, ids = nil, nil
+		if len(checks) == 0 {
+			docs, ids, err = s.cached(tx, r, &l, limit)
+			return err
+		}
+		all, err := l.kind.all(tx, &l.where)
+		if err != nil {
+			return err
+		}
+		for _, d := range all {
+			if slices.ContainsFunc(checks, func(ok func(doc) bool) bool { return !ok(d) }) {
+				continue
+			}
+			b, err := s.encode(r, &l, d)
+			if err != nil {
+				return err
+			}
+			docs, ids = append(docs, b), append(ids, str(d, "id"))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.wrap(r, l.kind.plural, docs, ids, limit), nil
+}
+
+// wrap is {"users": […], "links": {…}}, cut at the page's end.
+func (s *Service) wrap(r *api.Request, key string, docs [][]byte, ids []string, limit int) api.JSON {
+	self := selfURL(r)
+	links := doc{"next": nil, "self": self, "previous": nil}
+	extra := doc{"links": links}
+	if limit > 0 && len(docs) > limit {
+		docs = docs[:limit]
+		q := url.Values{}
+		for k, v := range r.Query() {
+			q[k] = v
+		}
+		q.Set("limit", strconv.Itoa(limit))
+		q.Set("marker", ids[limit-1])
+		path, _, _ := strings.Cut(self, "?")
+		links["next"] = path + "?" + q.Encode()
+		extra["truncated"] = true
+	}
+	b, err := api.Marshal(extra, api.Version{})
+	if err != nil { // strings and booleans always encode
+		b = nil
+	}
+	return api.ListJSON(key, docs, b)
+}
+
+// selfURL is the request's own URL under the public endpoint.
+func selfURL(r *api.Request) string {
+	path := r.HTTP.URL.EscapedPath()
+	if _, after, ok := strings.Cut(path, "/v3"); ok {
+		path = strings.TrimSuffix(after, "/")
+	}
+	u := base(r) + path
+	if q := r.HTTP.URL.RawQuery; q != "" {
+		u += "?" + q
+	}
+	return u
+}
+
+func (s *Service) encode(r *api.Request, l *listing, d doc) ([]byte, error) {
+	k := l.kind
+	if l.path != "" {
+		moved := *k
+		moved.path = l.path
+		k = &moved
+	}
+	return api.Marshal(k.linked(s, base(r), d), api.Version{})
+}
+
+type revised struct {
+	id  string
+	rev int64
+}
+
+// cached collects the documents of a list, one more than limit.
+func (s *Service) cached(tx *db.Tx, r *api.Request, l *listing, limit int) (docs [][]byte, ids []string, err error) {
+	query := `SELECT id, revision FROM ` + l.kind.table + l.where.SQL() + ` ORDER BY id`
+	if limit > 0 {
+		query += ` LIMIT ` + strconv.Itoa(limit+1)
+	}
+	rows, err := db.All(tx, func(row db.Row) (revised, error) {
+		var v revised
+		err := row.Scan(&v.id, &v.rev)
+		return v, err
+	}, query, l.where.Args()...)
+	if err != nil {
+		return nil, nil, err
+	}
+	view := l.kind.singular + l.path + base(r)
+	docs, ids = make([][]byte, len(rows)), make([]string, len(rows))
+	var missing []string
+	for i, v := range rows {
+		ids[i] = v.id
+		if docs[i] = s.o.Docs.Get(api.DocKey{ID: v.id, Revision: v.rev, View: view}); docs[i] == nil {
+			missing = append(missing, v.id)
+		}
+	}
+	for chunk := range slices.Chunk(missing, 500) {
+		found, err := l.kind.all(tx, (&db.Where{}).In("id", chunk))
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, d := range found {
+			i := slices.Index(ids, str(d, "id"))
+			if docs[i], err = s.encode(r, l, d); err != nil {
+				return nil, nil, err
+			}
+			s.o.Docs.Put(api.DocKey{ID: ids[i], Revision: rows[i].rev, View: view}, docs[i])
+		}
+	}
+	return docs, ids, nil
+}
+
+// docsJSON encodes documents for wrap.
+func docsJSON(list []doc) (docs [][]byte, ids []string, err error) {
+	for _, d := range list {
+		b, err := api.Marshal(d, api.Version{})
+		if err != nil {
+			return nil, nil, err
+		}
+		docs, ids = append(docs, b), append(ids, str(d, "id"))
+	}
+	return docs, ids, nil
+}
+
+// collection answers with documents at hand.
+func (s *Service) collection(r *api.Request, key string, list []doc) (api.JSON, error) {
+	docs, ids, err := docsJSON(list)
+	return s.wrap(r, key, docs, ids, 0), err
+}
+
+// plain makes numbers and nested values of a body comparable to those read back from the database.
+func plain(v any) (out any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return v
+	}
+	if json.Unmarshal(b, &out) != nil {
+		return v
+	}
+	return out
+}

@@ -1,0 +1,36 @@
+package identity
+
+import (
+	"slices"
+
+	"github.com/hanok-cloud/hanok/internal/api"
+	"github.com/hanok-cloud/hanok/internal/api/schema"
+)
+
+// schemas are the bodies' schemas, made once.
+type schemas struct {
+	auth *schema.Schema
+}
+
+func newSchemas() schemas {
+	return schemas{auth: authSchema()}
+}
+
+// routes is the service at a glance. Every handler asks its rule about its own target before it looks at the body, as keystone does;
+// so all but the public ones are Object routes.
+func (s *Service) routes() []api.Route {
+	return slices.Concat(s.tokenRoutes())
+}
+
+func (s *Service) tokenRoutes() []api.Route {
+	o := api.Object
+	return []api.Route{
+		api.Handle("GET", "", api.Public(), 300, s.listVersions),
+		api.Handle("GET", "/v3", api.Public(), 200, s.showVersion),
+		api.Handle("POST", "/v3/auth/tokens", api.Public(), 201, s.issueToken),
+		api.Handle("GET", "/v3/auth/tokens", o("identity:validate_token"), 200, s.validateToken),
+		api.Handle("DELETE", "/v3/auth/tokens", o("identity:revoke_token"), 204, s.revokeToken),
+		api.Handle("GET", "/v3/auth/catalog", o("identity:get_auth_catalog"), 200, s.authCatalog),
+		api.Handle("GET", "/v3/OS-REVOKE/events", o("identity:list_revoke_events"), 200, s.listRevocations),
+	}
+}

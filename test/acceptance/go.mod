@@ -1,0 +1,5 @@
+module github.com/hanok-cloud/hanok/test/acceptance
+
+go 1.26.0
+
+require github.com/gophercloud/gophercloud/v2 v2.15.0 // indirect

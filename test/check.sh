@@ -1,0 +1,9 @@
+#!/bin/bash
+# check.sh: the quick check of every commit: formatting, vet, staticcheck, and the tests that need nothing but Go.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+unformatted=$(git ls-files '*.go' | xargs gofmt -l)
+[ -z "$unformatted" ] || { echo "gofmt would change:"; echo "$unformatted"; exit 1; }
+go vet ./...
+go tool -modfile=tools/go.mod staticcheck ./...
+go test -short ./...

@@ -65,7 +65,7 @@ func (m *Manager) enslavePhysical(physical string, br netlink.Link) error {
 	if err := m.move(state, l, br); err != nil {
 		return fmt.Errorf("move addresses of %s to %s: %w", physical, br.Attrs().Name, err)
 	}
-	return removeJournal(m.journal(physical))
+	return m.removeJournal(physical)
 }
 
 // releasePhysical takes an interface out of the bridge and gives it the bridge's addresses.
@@ -86,7 +86,7 @@ func (m *Manager) releasePhysical(l, br netlink.Link) error {
 	if err := m.move(state, br, l); err != nil {
 		return fmt.Errorf("move addresses of %s back to %s: %w", br.Attrs().Name, l.Attrs().Name, err)
 	}
-	return removeJournal(j)
+	return m.removeJournal(l.Attrs().Name)
 }
 
 // finishMove completes a move that was interrupted: what the journal names is put on the target.
@@ -196,9 +196,31 @@ func writeJournal(path string, s moved) error {
 	return os.Rename(path+".new", path)
 }
 
-func removeJournal(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+func (m *Manager) removeJournal(physical string) error {
+	if m.o.StateDir == "" {
+		return nil
+	}
+	if err := os.Remove(m.journal(physical)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
+}
+
+// RestorePhysical completes moves that were interrupted while an interface was given back: what the journals
+// name is put on the interfaces.
+func (m *Manager) RestorePhysical() error {
+	var errs []error
+	for _, physical := range m.o.PhysicalInterfaceMappings {
+		l, err := m.ns.Link(physical)
+		if err != nil || l == nil || l.Attrs().MasterIndex != 0 {
+			errs = append(errs, err)
+			continue
+		}
+		if err := m.finishMove(m.journal(physical), l); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		errs = append(errs, m.removeJournal(physical))
+	}
+	return errors.Join(errs...)
 }

@@ -1,0 +1,498 @@
+package network
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"sync"
+
+	"github.com/hanok-cloud/hanok/internal/agent/bridge"
+	"github.com/hanok-cloud/hanok/internal/agent/firewall"
+	"github.com/hanok-cloud/hanok/internal/agent/metadata"
+	"github.com/hanok-cloud/hanok/internal/agent/netns"
+	"github.com/hanok-cloud/hanok/internal/agent/router"
+	"github.com/hanok-cloud/hanok/internal/nodeapi"
+)
+
+// Driver is the real network of one node.
+type Driver struct {
+	o         Options
+	node      *netns.NS
+	bridges   *bridge.Manager
+	firewall  *firewall.Firewall
+	routers   *router.Manager
+	zones     *zones
+	passwords *metadata.Passwords
+
+	mu       sync.Mutex
+	resync   bool
+	last     State
+	dirty    map[ref]bool // items whose last attempt failed
+	segments map[string]bridge.Segment
+	services map[string]*service // by network id
+	proxies  map[string]*proxy   // by router id
+	configs  map[string]router.Config
+	view     view
+}
+
+// ref names an item.
+type ref struct{ kind, id string }
+
+var _ Interface = (*Driver)(nil)
+
+// New makes the driver of the network namespace that the calling thread is in; it keeps to that namespace.
+func New(o Options) (*Driver, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.NetnsDir == "" {
+		o.NetnsDir = netns.DefaultDir
+	}
+	if o.Random == nil {
+		o.Random = rand.Reader
+	}
+	if o.DNSDomain == "" {
+		o.DNSDomain = "openstacklocal"
+	}
+	if o.Guests == nil {
+		o.Guests = func(string) (nodeapi.Guest, bool) { return nodeapi.Guest{}, false }
+	}
+	node, err := netns.Current()
+	if err != nil {
+		return nil, err
+	}
+	d := &Driver{o: o, node: node, resync: true, dirty: map[ref]bool{}, segments: map[string]bridge.Segment{},
+		services: map[string]*service{}, proxies: map[string]*proxy{}, configs: map[string]router.Config{},
+		passwords: &metadata.Passwords{Dir: filepath.Join(o.StateDir, "passwords"), Posted: o.OnPassword}}
+	d.bridges, err = bridge.New(node, bridgeOptions(o))
+	if err == nil {
+		d.zones, err = loadZones(o.StateDir)
+	}
+	if err != nil {
+		node.Close()
+		return nil, err
+	}
+	d.firewall = firewall.New(node, o.Logger)
+	d.routers = router.New(node, o.NetnsDir, func(name, br string) error { return d.bridges.Join(name, br, true) }, o.Logger)
+	return d, nil
+}
+
+func bridgeOptions(o Options) bridge.Options {
+	return bridge.Options{PhysicalInterfaceMappings: o.PhysicalInterfaceMappings, EnableVXLAN: o.EnableVXLAN, LocalIP: o.LocalIP,
+		L2Population: o.L2Population, VXLANPort: o.VXLANPort, TapUser: o.TapUser, TapGroup: o.TapGroup, StateDir: o.StateDir, Logger: o.Logger}
+}
+
+// Resync makes the next Apply compare everything with the kernel.
+func (d *Driver) Resync() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.resync = true
+}
+
+// Close stops the services in this process and leaves the kernel as it is.
+func (d *Driver) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, s := range d.services {
+		s.close()
+	}
+	for _, p := range d.proxies {
+		p.close()
+	}
+	d.services, d.proxies = map[string]*service{}, map[string]*proxy{}
+	d.routers.Close()
+	d.node.Close()
+	return nil
+}
+
+// EnsurePort wires one port now.
+func (d *Driver) EnsurePort(ctx context.Context, port *nodeapi.Port) (string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.last.Networks[port.NetworkID] == nil {
+		return "", fmt.Errorf("port %s: network %s has not arrived on this node yet", port.ID, port.NetworkID)
+	}
+	want := d.last
+	want.Ports = maps.Clone(want.Ports)
+	if want.Ports == nil {
+		want.Ports = map[string]*nodeapi.Port{}
+	}
+	want.Ports[port.ID] = port
+	if l, err := d.node.Link(TapName(port.ID)); err != nil || l == nil {
+		d.dirty[ref{nodeapi.KindPort, port.ID}] = true // removed by hand, perhaps
+	}
+	res, err := d.apply(ctx, want)
+	for _, p := range res.Ports {
+		if p.ID == port.ID && p.Error != "" {
+			return "", errors.New(p.Error)
+		}
+	}
+	return TapName(port.ID), err
+}
+
+// RemovePort takes one port away now.
+func (d *Driver) RemovePort(ctx context.Context, id string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	want := d.last
+	want.Ports = maps.Clone(want.Ports)
+	delete(want.Ports, id)
+	_, err := d.apply(ctx, want)
+	return errors.Join(err, d.node.RemoveLink(TapName(id)))
+}
+
+// Apply makes the node be as wanted.
+func (d *Driver) Apply(ctx context.Context, want State) (Result, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.apply(ctx, want)
+}
+
+// changes are the ids to look at, by kind.
+type changes struct {
+	networks, ports, groups, routers diff
+	// services are networks whose DHCP service may differ though the network does not.
+	services map[string]bool
+}
+
+type diff struct{ set, gone []string }
+
+func compare[T any](d *Driver, kind string, was, is map[string]*T, full bool) diff {
+	var out diff
+	for id, item := range is {
+		old := was[id]
+		if full || d.dirty[ref{kind, id}] || old != item && (old == nil || !reflect.DeepEqual(old, item)) {
+			out.set = append(out.set, id)
+		}
+	}
+	for id := range was {
+		if is[id] == nil {
+			out.gone = append(out.gone, id)
+		}
+	}
+	slices.Sort(out.set)
+	slices.Sort(out.gone)
+	return out
+}
+
+func (d *Driver) apply(ctx context.Context, want State) (Result, error) {
+	full := d.resync
+	c := changes{
+		networks: compare(d, nodeapi.KindNetwork, d.last.Networks, want.Networks, full),
+		ports:    compare(d, nodeapi.KindPort, d.last.Ports, want.Ports, full),
+		groups:   compare(d, nodeapi.KindSecurityGroup, d.last.SecurityGroups, want.SecurityGroups, full),
+		routers:  compare(d, nodeapi.KindRouter, d.last.Routers, want.Routers, full),
+		services: map[string]bool{},
+	}
+	d.widen(&c, want)
+	was := d.last
+	d.last = want
+	d.view.update(was, want, c.networks, full)
+	var errs []error
+	if full {
+		errs = append(errs, d.firewall.Prepare(ctx))
+	}
+	errs = append(errs, d.removeGone(c, was, want, full))
+	netErrs := d.applyNetworks(ctx, c.networks.set, want, full)
+	fwErr := d.applyFirewall(ctx, c, want, netErrs, full)
+	res := Result{Ports: d.applyPorts(c.ports.set, want, netErrs, fwErr)}
+	d.applyServices(c, want, netErrs, full)
+	res.Routers = d.applyRouters(ctx, c.routers.set, want, netErrs)
+	if fwErr != nil {
+		errs = append(errs, fwErr)
+	}
+	for _, id := range slices.Sorted(maps.Keys(netErrs)) {
+		errs = append(errs, netErrs[id])
+	}
+	err := errors.Join(errs...)
+	// What failed stays dirty; everything else has been compared.
+	if full && err == nil {
+		d.resync = false
+	}
+	return res, err
+}
+
+// widen adds what depends on something that changed: a port's tap on its network's MTU, a router's legs on
+// their networks, a network's DHCP answers on the routers that are here.
+func (d *Driver) widen(c *changes, want State) {
+	changed := map[string]bool{}
+	for _, id := range c.networks.set {
+		changed[id] = true
+	}
+	if len(changed) > 0 {
+		mtu := map[string]bool{}
+		for id := range changed {
+			if old := d.last.Networks[id]; old == nil || old.MTU != want.Networks[id].MTU {
+				mtu[id] = true
+			}
+		}
+		if len(mtu) > 0 {
+			for id, p := range want.Ports {
+				if mtu[p.NetworkID] && !slices.Contains(c.ports.set, id) {
+					c.ports.set = append(c.ports.set, id)
+				}
+			}
+		}
+		for id, r := range want.Routers {
+			if slices.Contains(c.routers.set, id) {
+				continue
+			}
+			if slices.ContainsFunc(legNetworks(r), func(n string) bool { return changed[n] }) && d.legsDiffer(r, want) {
+				c.routers.set = append(c.routers.set, id)
+			}
+		}
+	}
+	for _, ids := range [][]string{c.routers.set, c.routers.gone} {
+		for _, id := range ids {
+			for _, r := range []*nodeapi.Router{d.last.Routers[id], want.Routers[id]} {
+				for _, n := range legNetworks(r) {
+					c.services[n] = true
+				}
+			}
+		}
+	}
+}
+
+func legNetworks(r *nodeapi.Router) []string {
+	if r == nil {
+		return nil
+	}
+	var ids []string
+	for _, i := range r.Interfaces {
+		ids = append(ids, i.NetworkID)
+	}
+	if r.Gateway != nil {
+		ids = append(ids, r.Gateway.NetworkID)
+	}
+	return ids
+}
+
+func (d *Driver) legsDiffer(r *nodeapi.Router, want State) bool {
+	c, err := router.NewConfig(r, func(id string) (*nodeapi.Network, bool) { n := want.Networks[id]; return n, n != nil })
+	return err != nil || !reflect.DeepEqual(c, d.configs[r.ID])
+}
+
+// removeGone takes away what is no longer wanted, before anything new is made: names and interfaces may be
+// used again. A tap goes before its rules do.
+func (d *Driver) removeGone(c changes, was, want State, full bool) error {
+	var errs []error
+	for _, id := range c.ports.gone {
+		errs = append(errs, d.node.RemoveLink(TapName(id)))
+		delete(d.dirty, ref{nodeapi.KindPort, id})
+	}
+	for _, id := range c.routers.gone {
+		errs = append(errs, d.removeRouter(id))
+	}
+	for _, id := range c.networks.gone {
+		errs = append(errs, d.removeService(id))
+		errs = append(errs, d.bridges.RemoveNetwork(bridge.Name(id)))
+		delete(d.dirty, ref{nodeapi.KindNetwork, id})
+	}
+	for _, id := range c.groups.gone {
+		delete(d.dirty, ref{nodeapi.KindSecurityGroup, id})
+	}
+	if full {
+		errs = append(errs, d.sweep(want))
+	}
+	return errors.Join(errs...)
+}
+
+func (d *Driver) removeRouter(id string) error {
+	if p := d.proxies[id]; p != nil {
+		p.close()
+		delete(d.proxies, id)
+	}
+	delete(d.configs, id)
+	delete(d.dirty, ref{nodeapi.KindRouter, id})
+	return d.routers.Remove(id)
+}
+
+// sweep removes leftovers of earlier lives of this node that nothing wants.
+func (d *Driver) sweep(want State) error {
+	keep := map[string]bool{}
+	for id, n := range want.Networks {
+		keep[bridge.Name(id)] = true
+		if n.Type == nodeapi.NetworkVXLAN {
+			keep[bridge.VXLANName(n.SegmentationID)] = true
+		}
+		if n.DHCPPort != nil && n.AdminUp {
+			keep[bridge.TapName(n.DHCPPort.PortID)] = true
+		}
+	}
+	for id := range want.Ports {
+		keep[TapName(id)] = true
+	}
+	for _, r := range want.Routers {
+		if !r.AdminUp {
+			continue
+		}
+		for _, i := range r.Interfaces {
+			keep[bridge.TapName(i.PortID)] = true
+		}
+		if r.Gateway != nil {
+			keep[bridge.TapName(r.Gateway.PortID)] = true
+		}
+	}
+	return errors.Join(
+		d.routers.Sweep(func(id string) bool { r := want.Routers[id]; return r != nil && r.AdminUp }),
+		sweepServices(d.o.NetnsDir, func(id string) bool { n := want.Networks[id]; return n != nil && n.DHCPPort != nil && n.AdminUp }),
+		d.bridges.Sweep(func(name string) bool { return keep[name] }),
+	)
+}
+
+// applyNetworks makes bridges and uplinks; the errors are by network.
+func (d *Driver) applyNetworks(ctx context.Context, ids []string, want State, full bool) map[string]error {
+	errs := map[string]error{}
+	for _, id := range ids {
+		seg, err := d.bridges.EnsureNetwork(want.Networks[id], full)
+		d.note(nodeapi.KindNetwork, id, err)
+		if err != nil {
+			errs[id] = err
+			continue
+		}
+		d.segments[id] = seg
+	}
+	return errs
+}
+
+func (d *Driver) note(kind, id string, err error) {
+	if err != nil {
+		d.dirty[ref{kind, id}] = true
+	} else {
+		delete(d.dirty, ref{kind, id})
+	}
+}
+
+// applyFirewall loads the rules of everything that changed in one transaction.
+func (d *Driver) applyFirewall(ctx context.Context, c changes, want State, netErrs map[string]error, full bool) error {
+	change := firewall.Change{Networks: map[string]*firewall.Network{}, Ports: map[string]*firewall.Port{}, Groups: map[string]*nodeapi.SecurityGroup{}}
+	for _, id := range c.networks.set {
+		if netErrs[id] != nil {
+			continue
+		}
+		zone, err := d.zones.of(id)
+		if err != nil {
+			return err
+		}
+		seg := d.segments[id]
+		change.Networks[id] = &firewall.Network{Bridge: seg.Bridge, Zone: zone, MAC: seg.MAC, Open: seg.Open}
+	}
+	for _, id := range c.networks.gone {
+		change.Networks[id] = nil
+		delete(d.segments, id)
+		if err := d.zones.release(id); err != nil {
+			return err
+		}
+	}
+	for _, id := range c.ports.set {
+		p := want.Ports[id]
+		zone, err := d.zones.of(p.NetworkID)
+		if err != nil {
+			return err
+		}
+		if fp, err := firewall.NewPort(p, TapName(id), zone); err == nil {
+			change.Ports[id] = &fp
+		}
+	}
+	for _, id := range c.ports.gone {
+		change.Ports[id] = nil
+	}
+	for _, id := range c.groups.set {
+		change.Groups[id] = want.SecurityGroups[id]
+	}
+	for _, id := range c.groups.gone {
+		change.Groups[id] = nil
+	}
+	if !full && len(change.Networks)+len(change.Ports)+len(change.Groups) == 0 && !d.firewall.Foreign() {
+		return nil
+	}
+	err := d.firewall.Apply(ctx, change, full)
+	for _, id := range c.groups.set {
+		d.note(nodeapi.KindSecurityGroup, id, err)
+	}
+	if err != nil {
+		// Removals must be told again as well.
+		d.resync = true
+	}
+	return err
+}
+
+// applyPorts makes taps and puts them into their bridges, the rules being there.
+func (d *Driver) applyPorts(ids []string, want State, netErrs map[string]error, fwErr error) []nodeapi.PortStatus {
+	var all []nodeapi.PortStatus
+	for _, id := range ids {
+		p := want.Ports[id]
+		err := fwErr
+		if err == nil {
+			err = netErrs[p.NetworkID]
+		}
+		if err == nil {
+			err = d.applyPort(p, want)
+		}
+		d.note(nodeapi.KindPort, id, err)
+		s := nodeapi.PortStatus{ID: id, Active: err == nil && p.AdminUp}
+		if err != nil {
+			s.Error = fmt.Sprintf("port %s: %v", id, err)
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+func (d *Driver) applyPort(p *nodeapi.Port, want State) error {
+	seg, ok := d.segments[p.NetworkID]
+	n := want.Networks[p.NetworkID]
+	if !ok || n == nil {
+		return fmt.Errorf("network %s has not arrived on this node yet", p.NetworkID)
+	}
+	if _, err := firewall.NewPort(p, TapName(p.ID), 0); err != nil {
+		return err // no rules could be made
+	}
+	tap := TapName(p.ID)
+	if err := d.bridges.EnsureTap(tap, n.MTU); err != nil {
+		return err
+	}
+	return d.bridges.Join(tap, seg.Bridge, p.AdminUp)
+}
+
+// applyRouters makes routers and their metadata proxies.
+func (d *Driver) applyRouters(ctx context.Context, ids []string, want State, netErrs map[string]error) []nodeapi.RouterStatus {
+	var all []nodeapi.RouterStatus
+	for _, id := range ids {
+		r := want.Routers[id]
+		err := d.applyRouter(ctx, r, want, netErrs)
+		d.note(nodeapi.KindRouter, id, err)
+		s := nodeapi.RouterStatus{ID: id, Active: err == nil && r.AdminUp}
+		if err != nil {
+			s.Error = err.Error()
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+func (d *Driver) applyRouter(ctx context.Context, r *nodeapi.Router, want State, netErrs map[string]error) error {
+	if !r.AdminUp {
+		return d.removeRouter(r.ID) // as upstream's agent does
+	}
+	for _, n := range legNetworks(r) {
+		if err := netErrs[n]; err != nil {
+			return err
+		}
+	}
+	c, err := router.NewConfig(r, func(id string) (*nodeapi.Network, bool) { n := want.Networks[id]; return n, n != nil })
+	if err != nil {
+		return err
+	}
+	if err := d.routers.Apply(ctx, c); err != nil {
+		return err
+	}
+	d.configs[r.ID] = c
+	return d.ensureProxy(r.ID)
+}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/hanok-cloud/hanok/internal/api/schema"
 	"github.com/hanok-cloud/hanok/internal/fault"
@@ -108,13 +109,20 @@ func (r *Request) Self() policy.Target {
 	return policy.Owned{ProjectID: r.ProjectID(), UserID: r.UserID()}
 }
 
+// bodyTimeout is how long a JSON body may take. Streams (image data) have no limit.
+const bodyTimeout = 30 * time.Second
+
 // decode reads, validates and decodes the body.
 func (r *Request) decode(in any, rt Route) error {
 	limit := r.service.BodyLimit
 	if limit == 0 {
 		limit = 1 << 20
 	}
+	// A body this small arrives at once; one that trickles in would hold a connection for as long as its sender likes.
+	deadline := http.NewResponseController(r.w)
+	_ = deadline.SetReadDeadline(time.Now().Add(bodyTimeout)) // a test's recorder has none
 	body, err := io.ReadAll(http.MaxBytesReader(r.w, r.HTTP.Body, limit))
+	_ = deadline.SetReadDeadline(time.Time{})
 	if err != nil {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {

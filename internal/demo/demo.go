@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"os"
@@ -188,8 +189,18 @@ func (s *setup) flavors(ctx context.Context) error {
 }
 
 func (s *setup) image(ctx context.Context) error {
+	f, err := os.Open(s.ImageFile)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	return ensureImage(ctx, s.admin, obj{"name": ImageName, "disk_format": "qcow2", "container_format": "bare", "visibility": "public", "min_ram": 96}, f)
+}
+
+// ensureImage makes a public image with these bytes unless there is an active one of its name.
+func ensureImage(ctx context.Context, admin *client.Client, image obj, data io.Reader) error {
 	var list struct{ Images []named }
-	if err := s.admin.Do(ctx, "GET", "image", "/v2/images?name="+ImageName, nil, &list); err != nil {
+	if err := admin.Do(ctx, "GET", "image", fmt.Sprintf("/v2/images?name=%v", image["name"]), nil, &list); err != nil {
 		return err
 	}
 	id := ""
@@ -203,17 +214,12 @@ func (s *setup) image(ctx context.Context) error {
 	}
 	if id == "" {
 		var out named
-		if err := s.admin.Do(ctx, "POST", "image", "/v2/images", obj{"name": ImageName, "disk_format": "qcow2", "container_format": "bare", "visibility": "public", "min_ram": 96}, &out); err != nil {
+		if err := admin.Do(ctx, "POST", "image", "/v2/images", image, &out); err != nil {
 			return err
 		}
 		id = out.ID
 	}
-	f, err := os.Open(s.ImageFile)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = f.Close() }()
-	return s.admin.Do(ctx, "PUT", "image", "/v2/images/"+id+"/file", f, nil)
+	return admin.Do(ctx, "PUT", "image", "/v2/images/"+id+"/file", data, nil)
 }
 
 func (s *setup) publicNetwork(ctx context.Context) error {

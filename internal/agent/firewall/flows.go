@@ -100,8 +100,8 @@ func (j judge) allows(fl netns.Flow) bool {
 }
 
 func (j judge) port(p Port, direction string, fl netns.Flow, remote netip.Addr) bool {
-	if !p.Security {
-		return true
+	if !p.Security || stateless(p.Groups, &j.cfg) {
+		return true // never asked about connections
 	}
 	for _, id := range p.Groups {
 		g := j.cfg.Groups[id]

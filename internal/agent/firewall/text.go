@@ -12,7 +12,8 @@ const table = "hanok"
 
 // base is what does not depend on any port. Upstream's counterparts: the anti-spoofing rules of
 // neutron/plugins/ml2/drivers/linuxbridge/agent/arp_protect.py and the fixed rules of
-// neutron/agent/linux/iptables_firewall.py.
+// neutron/agent/linux/iptables_firewall.py. Packets of stateless ports are tracked all the same, and only not
+// judged by it: their peer on the same node may be stateful and must know the answers to its requests.
 const base = `table bridge hanok {
 	map port_mark { type ifname : mark; }
 	set macs { type mark . ether_addr; }
@@ -69,14 +70,13 @@ table inet hanok {
 	map from_guest_ports { type mark : verdict; }
 	chain raw {
 		type filter hook prerouting priority -300; policy accept;
-		meta mark & 0xff000000 == 0x4b000000 meta mark @stateless notrack accept
 		iifname . ether daddr @node_macs accept
 		ct zone set iifname map @zones
 	}
 	chain from_guest {
 		type filter hook prerouting priority -140; policy accept;
 		meta mark & 0xff000000 != 0x4b000000 accept
-		ct mark 0x4b000001 drop
+		meta mark != @stateless ct mark 0x4b000001 drop
 		icmpv6 type nd-router-advert drop
 		meta mark != @stateless ct state vmap { established : accept, related : accept, invalid : drop }
 		udp sport 68 udp dport 67 accept
@@ -88,7 +88,7 @@ table inet hanok {
 	chain to_guest {
 		type filter hook forward priority 0; policy accept;
 		meta mark & 0xff000000 != 0x4b000000 accept
-		ct mark 0x4b000001 drop
+		meta mark != @stateless ct mark 0x4b000001 drop
 		meta mark != @stateless ct state vmap { established : accept, related : accept, invalid : drop }
 		udp sport 67 udp dport 68 accept
 		udp sport 547 udp dport 546 accept

@@ -147,11 +147,12 @@ func (d *Driver) RemovePort(ctx context.Context, id string) error {
 	return errors.Join(err, d.node.RemoveLink(TapName(id)))
 }
 
-// Apply makes the node be as wanted.
+// Apply makes the node be as wanted. The maps are copied: the caller may go on with its own.
 func (d *Driver) Apply(ctx context.Context, want State) (Result, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.apply(ctx, want)
+	return d.apply(ctx, State{Networks: maps.Clone(want.Networks), Ports: maps.Clone(want.Ports),
+		SecurityGroups: maps.Clone(want.SecurityGroups), Routers: maps.Clone(want.Routers)})
 }
 
 // changes are the ids to look at, by kind.

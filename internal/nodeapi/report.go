@@ -2,6 +2,7 @@ package nodeapi
 
 import (
 	"context"
+	"errors"
 	"io"
 )
 
@@ -104,6 +105,10 @@ type Controller interface {
 	Watch(ctx context.Context, node string, deliver func(Delta) error) error
 	// Report hands over observed state; when it returns nil the state is stored.
 	Report(ctx context.Context, r Report) error
-	// ImageData streams an image's bytes to the node's cache.
+	// ImageData streams an image's bytes to the node's cache. An error that is ErrNoImage is final; any
+	// other is tried again.
 	ImageData(ctx context.Context, node, imageID string) (io.ReadCloser, error)
 }
+
+// ErrNoImage: the image does not exist any more, or has no data.
+var ErrNoImage = errors.New("no such image")

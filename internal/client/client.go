@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -24,6 +25,8 @@ type Options struct {
 	Project  string
 	Domain   string // of user and project, by name; empty: Default
 	CACert   string // PEM file; empty: the system's
+	// Dial opens connections; nil: the usual way.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // Client speaks to one cloud as one user. It gets a token at the first request and a new one when that has expired.
@@ -41,7 +44,7 @@ func New(o Options) (*Client, error) {
 	if o.Domain == "" {
 		o.Domain = "Default"
 	}
-	t := &http.Transport{MaxIdleConnsPerHost: 8}
+	t := &http.Transport{MaxIdleConnsPerHost: 8, DialContext: o.Dial}
 	if o.CACert != "" {
 		pem, err := os.ReadFile(o.CACert)
 		if err != nil {

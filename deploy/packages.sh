@@ -5,7 +5,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 run=(qemu-system-x86 qemu-utils nftables iproute2)
 image=($(sed 's/#.*//' "$here/../images/packages"))
-tests=(postgresql python3-openstackclient openssh-client iputils-ping procps)
+tests=(tcpdump postgresql python3-openstackclient openssh-client iputils-ping procps)
 case ${1:-} in
   run) want=("${run[@]}") ;;
   image) want=("${image[@]}") ;;

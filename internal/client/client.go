@@ -59,6 +59,9 @@ func New(o Options) (*Client, error) {
 	return &Client{o: o, http: &http.Client{Transport: t}}, nil
 }
 
+// AuthURL is where the client logs in.
+func (c *Client) AuthURL() string { return c.o.AuthURL }
+
 // Error is an answer with a status of 400 or more.
 type Error struct {
 	Method, URL string

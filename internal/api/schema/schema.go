@@ -59,11 +59,14 @@ func P(name string, s *Schema) Property { return Property{name, s} }
 func Any() *Schema { return &Schema{} }
 
 // Types accepts values of any of the named JSON types.
-func Types(names ...string) *Schema {
+func Types(names ...string) *Schema { return Any().Type(names...) }
+
+// Type sets the accepted JSON types.
+func (s *Schema) Type(names ...string) *Schema {
 	if len(names) == 1 {
-		return Any().with("type", names[0])
+		return s.with("type", names[0])
 	}
-	return Any().with("type", slices.Clone(names))
+	return s.with("type", slices.Clone(names))
 }
 
 // Str accepts a string.

@@ -306,4 +306,3 @@ func (s *Service) change(ctx context.Context, r *api.Request, apply func(tx *db.
 	})
 	return img, err
 }
-

@@ -68,8 +68,9 @@ fi
 
 # --- unpacked packages
 g=$work/pkg; mkdir "$g"
-# Only the newest version in the cache; neither documents nor translations.
-for p in "${packages[@]}"; do v=("$cache/debs/${p}"_*.deb); printf '%s\n' "${v[@]}" | sort -V | tail -1; done |
+# Neither documents nor translations.
+newest() { local v=("$cache/debs/$1"_*.deb); printf '%s\n' "${v[@]}" | sort -V | tail -1; }
+for p in "${packages[@]}"; do [ "$p" = busybox-static ] || newest "$p"; done |
   xargs -P 2 -n 1 sh -c 'dpkg-deb --fsys-tarfile "$1" | tar -x -C "$0" --keep-directory-symlink --exclude="./usr/share/*" --exclude="./usr/include/*"' "$g"
 kver=$(ls "$g/lib/modules"); km=$g/lib/modules/$kver/kernel
 
@@ -89,7 +90,8 @@ with_deps() { # appends to $order
 # --- initrd
 i=$work/initrd; r=$work/root
 mkdir -p "$i"/{bin,dev,proc,sys,mnt,mod} "$r/usr/lib/modules/$kver"
-install -m 755 "$g/bin/busybox" "$i/bin/busybox"
+mkdir "$work/static"; dpkg-deb -x "$(newest busybox-static)" "$work/static"; static=$work/static/bin/busybox
+install -m 755 "$static" "$i/bin/busybox"
 ln -s busybox "$i/bin/sh"
 install -m 755 "$here/initrd/init" "$i/init"
 for stage in initrd late; do
@@ -107,8 +109,15 @@ mkdir -p "$r"/{dev,proc,sys,run,tmp,mnt,media,root,home,boot,opt,etc,srv} "$r"/u
 for d in bin sbin; do ln -s usr/bin "$r/$d"; done
 ln -s bin "$r/usr/sbin"; ln -s usr/lib "$r/lib"; ln -s usr/lib "$r/lib64"; ln -s . "$r/usr/lib/x86_64-linux-gnu"; ln -s /run "$r/var/run"
 chmod 700 "$r/root"; chmod 1777 "$r/tmp" "$r/var/tmp"
+# Two BusyBoxes: the static one for init and the guest's own scripts, the dynamic one, whose shell prefers real
+# programs to its applets, for users; it lacks a few applets of the other.
+install -D -m 755 "$static" "$r/usr/lib/hanok-guest/busybox"
 install -m 755 "$g/bin/busybox" "$r/usr/bin/busybox"
-"$g/bin/busybox" --list | R=$r perl -lne 'symlink "busybox", "$ENV{R}/usr/bin/$_" if $_ ne "busybox"'
+applets() { "$1" --list | grep -vx busybox | R=$r TO=$2 perl -lne 'symlink $ENV{TO}, "$ENV{R}/usr/bin/$_"'; }
+ln -s ../lib/hanok-guest/busybox "$r/usr/bin/init"
+for a in poweroff reboot halt; do ln -s ../lib/hanok-guest/busybox "$r/usr/bin/$a"; done
+applets "$g/bin/busybox" busybox
+applets "$static" ../lib/hanok-guest/busybox
 libpath=$g/lib/x86_64-linux-gnu:$g/usr/lib/x86_64-linux-gnu:$g/usr/libexec/sudo
 loader=$g/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2
 : > "$work/libs"
@@ -127,7 +136,6 @@ sort -u "$work/libs" | awk '$2 == "=>" && $1 !~ "/" { print $1, $3 }' | sort -u 
   case $at in "$g"/*) cp -L "$at" "$r/usr/lib/$name" ;; *) die "no package listed in guest-packages contains $name" ;; esac
 done
 cp -L "$loader" "$r/usr/lib/"
-chmod 4755 "$r/usr/bin/sudo"
 ln -sf mke2fs "$r/usr/bin/mkfs.ext4"; ln -sf mke2fs "$r/usr/bin/mkfs.ext3"; ln -sf mke2fs "$r/usr/bin/mkfs.ext2"
 ln -s e2fsck "$r/usr/bin/fsck.ext4"; ln -sf mkdosfs "$r/usr/bin/mkfs.vfat"
 ln -sf dbclient "$r/usr/bin/ssh"; ln -sf ping "$r/usr/bin/ping6"; ln -sf ping "$r/usr/bin/ping4"
@@ -135,8 +143,8 @@ ln -s openssh/sftp-server "$r/usr/lib/sftp-server"
 cp "$g/etc/mke2fs.conf" "$r/etc/"
 ln -s /proc/self/mounts "$r/etc/mtab"
 cp -a --remove-destination --no-preserve=ownership "$here/rootfs/." "$r/"
-mkdir -p "$r/etc/dropbear"; chmod 440 "$r/etc/sudoers"; chmod 600 "$r/etc/shadow"; chown -R 0:0 "$r" 2>/dev/null || true
-"$g/bin/busybox" depmod -b "$r" "$kver" 2>/dev/null || die "busybox depmod failed"
+mkdir -p "$r/etc/dropbear"; chmod 440 "$r/etc/sudoers"; chmod 600 "$r/etc/shadow"; chmod 4755 "$r/usr/bin/sudo"
+"$static" depmod -b "$r" "$kver" 2>/dev/null || die "busybox depmod failed"
 cmdline=$(list "$here/cmdline" | tr '\n' ' ' | sed 's/ $//')
 cp "$g/boot/vmlinuz-$kver" "$r/boot/vmlinuz"
 cp "$work/initrd.gz" "$r/boot/initrd.gz"

@@ -139,8 +139,8 @@ exit 7
 	g := boot(t, 96, "2G",
 		"-drive", "file="+drive+",if=none,id=cd,format=raw,readonly=on", "-device", "virtio-blk-pci,drive=cd",
 		"-netdev", "hubport,hubid=1,id=n0", "-device", "virtio-net-pci,netdev=n0,mac=fa:16:3e:00:00:01,romfile=")
-	g.waitConsole(`hanok-guest: user data 001 ended with status`, 0)
-	g.waitConsole(`login: `, 0)
+	g.waitConsole(t, `hanok-guest: user data 001 ended with status`, 0)
+	g.waitConsole(t, `login: `, 0)
 	text := g.text()
 	for _, want := range []string{
 		"hanok-guest: metadata from the config drive /dev/vdb: instance 0b5d4c6e-1111-4222-8333-444455556666, host name other, 1 key(s)\n",
@@ -163,7 +163,7 @@ exit 7
 			t.Errorf("the console does not show %q", want)
 		}
 	}
-	if m := g.waitConsole(`mib=(\d+)`, 0); len(m[1]) < 4 {
+	if m := g.waitConsole(t, `mib=(\d+)`, 0); len(m[1]) < 4 {
 		t.Errorf("the root file system of the 2 GiB disk has %s MiB", m[1])
 	}
 	t.Logf("login prompt after %v of CPU time", g.cpu())

@@ -63,7 +63,6 @@ func image(t *testing.T) string {
 
 // guest is one QEMU process, with what its serial port has printed so far.
 type guest struct {
-	t    *testing.T
 	cmd  *exec.Cmd
 	dir  string
 	qmp  *qmpConn
@@ -78,7 +77,7 @@ type guest struct {
 func boot(t *testing.T, memory int, diskSize string, args ...string) *guest {
 	t.Helper()
 	base := image(t)
-	g := &guest{t: t, dir: t.TempDir(), gone: make(chan struct{}), grown: make(chan struct{})}
+	g := &guest{dir: t.TempDir(), gone: make(chan struct{}), grown: make(chan struct{})}
 	disk := filepath.Join(g.dir, "disk.qcow2")
 	if out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", disk, diskSize).CombinedOutput(); err != nil {
 		t.Fatalf("qemu-img create: %v\n%s", err, out)
@@ -136,8 +135,8 @@ func (g *guest) text() string {
 }
 
 // waitConsole returns what matches the expression, as soon as it stands on the console after the given offset.
-func (g *guest) waitConsole(expr string, from int) []string {
-	g.t.Helper()
+func (g *guest) waitConsole(t *testing.T, expr string, from int) []string {
+	t.Helper()
 	re := regexp.MustCompile(expr)
 	deadline := time.After(bootTimeout)
 	for {
@@ -152,9 +151,9 @@ func (g *guest) waitConsole(expr string, from int) []string {
 		select {
 		case <-grown:
 		case <-g.gone:
-			g.t.Fatalf("QEMU ended before the console showed %q", expr)
+			t.Fatalf("QEMU ended before the console showed %q", expr)
 		case <-deadline:
-			g.t.Fatalf("the console did not show %q within %v", expr, bootTimeout)
+			t.Fatalf("the console did not show %q within %v", expr, bootTimeout)
 		}
 	}
 }

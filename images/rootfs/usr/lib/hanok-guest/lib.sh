@@ -1,4 +1,6 @@
-# Common to the guest's scripts.
+# Common to the guest's own scripts. They run in the static BusyBox: it starts several times faster than a dynamic
+# program, and its shell takes its own applets (ip, mount, wget, …) before anything in PATH. Users get the dynamic
+# BusyBox's shell, which runs the real programs.
 export PATH=/usr/local/bin:/usr/bin
 LIB=/usr/lib/hanok-guest   # programs
 RUN=/run/hanok-guest       # what is true until the next boot

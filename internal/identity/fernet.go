@@ -93,3 +93,6 @@ func decodeToken(s string) ([]byte, error) {
 	}
 	return b, nil
 }
+
+// decodeBlob is decodeToken for credentials, which may be long.
+func decodeBlob(s string) ([]byte, error) { return base64.RawURLEncoding.DecodeString(s) }

@@ -50,6 +50,9 @@ type kind struct {
 }
 
 func (k *kind) notFound(id string) *fault.Error {
+	if strings.HasSuffix(k.noun, " for") { // limits are worded so
+		return fault.NotFound("Could not find %s %s.", k.noun, id)
+	}
 	return fault.NotFound("Could not find %s: %s.", k.noun, id)
 }
 

@@ -4,22 +4,13 @@ import (
 	"slices"
 
 	"github.com/hanok-cloud/hanok/internal/api"
-	"github.com/hanok-cloud/hanok/internal/api/schema"
 )
-
-// schemas are the bodies' schemas, made once.
-type schemas struct {
-	auth *schema.Schema
-}
-
-func newSchemas() schemas {
-	return schemas{auth: authSchema()}
-}
 
 // routes is the service at a glance. Every handler asks its rule about its own target before it looks at the body, as keystone does;
 // so all but the public ones are Object routes.
 func (s *Service) routes() []api.Route {
-	return slices.Concat(s.tokenRoutes())
+	return slices.Concat(s.tokenRoutes(), s.authRoutes(), s.domainRoutes(), s.projectRoutes(), s.userRoutes(), s.groupRoutes(), s.roleRoutes(), s.grantRoutes(), s.assignmentRoutes(), s.catalogRoutes(), s.policyRoutes(),
+		s.credentialRoutes(), s.trustRoutes(), s.appCredRoutes(), s.limitRoutes(), s.filterRoutes(), s.consumerRoutes(), s.domainConfigRoutes())
 }
 
 func (s *Service) tokenRoutes() []api.Route {

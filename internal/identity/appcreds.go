@@ -1,0 +1,350 @@
+package identity
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"slices"
+	"strings"
+
+	"github.com/hanok-cloud/hanok/internal/api"
+	"github.com/hanok-cloud/hanok/internal/db"
+	"github.com/hanok-cloud/hanok/internal/fault"
+)
+
+func (s *Service) appCredRoutes() []api.Route {
+	o := api.Object
+	const creds, rules = "/v3/users/{user_id}/application_credentials", "/v3/users/{user_id}/access_rules"
+	return []api.Route{
+		api.Handle("GET", creds, o("identity:list_application_credentials"), 200, s.listAppCreds),
+		api.Handle("POST", creds, o("identity:create_application_credential"), 201, s.createAppCred),
+		api.Handle("GET", creds+"/{application_credential_id}", o("identity:get_application_credential"), 200, s.showAppCred),
+		api.Handle("DELETE", creds+"/{application_credential_id}", o("identity:delete_application_credential"), 204, s.deleteAppCred),
+		api.Handle("GET", rules, o("identity:list_access_rules"), 200, s.listAccessRules),
+		api.Handle("GET", rules+"/{access_rule_id}", o("identity:get_access_rule"), 200, s.showAccessRule),
+		api.Handle("DELETE", rules+"/{access_rule_id}", o("identity:delete_access_rule"), 204, s.deleteAccessRule),
+	}
+}
+
+// noTrust refuses tokens of a trust; an application credential's own are looked at further (keystone/api/users.py).
+func noTrust(r *api.Request) error {
+	if se := sessionOf(r); se != nil && se.TrustID != "" {
+		return forbidden(nil)
+	}
+	return nil
+}
+
+// unrestrictedOnly refuses tokens of an application credential that may not make or delete further ones.
+func unrestrictedOnly(r *api.Request) error {
+	se := sessionOf(r)
+	if se == nil || se.appCred == nil || se.appCred.unrestricted {
+		return nil
+	}
+	return forbiddenAction("Using method 'application_credential' is not allowed for managing additional application credentials.")
+}
+
+// appCredDoc is an application credential as it is sent.
+func (s *Service) appCredDoc(tx *db.Tx, r *api.Request, d doc) (doc, error) {
+	roles := []doc{}
+	for _, id := range roleIDs(d) {
+		role, err := s.role.find(tx, id)
+		if err != nil {
+			return nil, err
+		}
+		if role != nil {
+			roles = append(roles, role)
+		}
+	}
+	out := doc{"id": d["id"], "name": d["name"], "description": d["description"], "project_id": d["project_id"], "roles": roles, "unrestricted": d["unrestricted"], "system": nil,
+		"user_id": d["user_id"], "expires_at": d["expires_at"], "links": doc{"self": base(r) + "/application_credentials/" + str(d, "id")}}
+	if at, ok := d["expires_at"].(string); ok {
+		out["expires_at"] = strings.TrimSuffix(at, "Z") // a naive time upstream
+	}
+	if rules, ok := d["access_rules"].([]any); ok && len(rules) > 0 {
+		out["access_rules"] = rules
+	}
+	return out, nil
+}
+
+func (s *Service) listAppCreds(ctx context.Context, r *api.Request, _ api.None) (api.JSON, error) {
+	if err := r.Enforce("identity:list_application_credentials", about(r)); err != nil {
+		return nil, err
+	}
+	if err := noTrust(r); err != nil {
+		return nil, err
+	}
+	l := listing{kind: s.appCred, filters: []string{"name"}}
+	checks := l.narrow(r.Query())
+	l.where.Add("user_id = ?", r.Path("user_id"))
+	list, err := inRead(ctx, s, func(tx *db.Tx) ([]doc, error) {
+		all, err := s.appCred.all(tx, &l.where)
+		if err != nil {
+			return nil, err
+		}
+		var out []doc
+		for _, d := range all {
+			if slices.ContainsFunc(checks, func(ok func(doc) bool) bool { return !ok(d) }) {
+				continue
+			}
+			w, err := s.appCredDoc(tx, r, d)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, w)
+		}
+		return out, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.collection(r, "application_credentials", list)
+}
+
+func (s *Service) createAppCred(ctx context.Context, r *api.Request, in map[string]any) (doc, error) {
+	if err := r.Enforce("identity:create_application_credential", about(r)); err != nil {
+		return nil, err
+	}
+	d, err := checked(s.schemas.appCred, memberOf(in, "application_credential"))
+	if err != nil {
+		return nil, err
+	}
+	if err := noTrust(r); err != nil {
+		return nil, err
+	}
+	if err := unrestrictedOnly(r); err != nil {
+		return nil, err
+	}
+	user := r.Path("user_id")
+	if user != r.UserID() {
+		return nil, forbiddenAction("Cannot create an application credential for another user.")
+	}
+	secret := str(d, "secret")
+	if secret == "" {
+		var b [64]byte
+		if _, err := rand.Read(b[:]); err != nil {
+			return nil, err
+		}
+		secret = base64.RawURLEncoding.EncodeToString(b[:])
+	}
+	hash, err := s.passwords.hash(ctx, secret)
+	if err != nil {
+		return nil, err
+	}
+	out, err := inWrite(ctx, s, func(tx *db.Tx) (doc, error) {
+		c := doc{"id": newID(), "name": d["name"], "description": d["description"], "user_id": user, "project_id": r.ProjectID(), "unrestricted": truth(d, "unrestricted")}
+		if err := s.completeAppCred(tx, r, c, d); err != nil {
+			return nil, err
+		}
+		if err := s.appCred.insert(tx, c, hiddenColumn{"secret_hash", hash}); err != nil {
+			if db.IsConflict(err, "") {
+				return nil, duplicate("application_credential", "name", str(d, "name")+" at user ID "+user)
+			}
+			return nil, err
+		}
+		got, err := s.appCred.get(tx, str(c, "id"))
+		if err != nil {
+			return nil, err
+		}
+		return s.appCredDoc(tx, r, got)
+	})
+	if err != nil {
+		return nil, err
+	}
+	out["secret"] = secret
+	return doc{"application_credential": out}, nil
+}
+
+// completeAppCred works out roles, end and access rules of a new application credential.
+func (s *Service) completeAppCred(tx *db.Tx, r *api.Request, c, d doc) error {
+	ids, err := s.namedRoles(tx, d["roles"])
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if !slices.Contains(r.Caller.RoleIDs, id) {
+			return fault.BadRequest("Invalid application credential: Cannot create an application credential with unassigned role")
+		}
+	}
+	if len(ids) == 0 {
+		ids = r.Caller.RoleIDs
+	}
+	c["roles"] = idRefs(ids)
+	if text := str(d, "expires_at"); text != "" {
+		at, err := parseTime(text)
+		if err != nil {
+			return fault.BadRequest("Timestamp not in expected format.%s", malformed)
+		}
+		if at.UnixMicro() <= tx.NowMicros() {
+			return fault.BadRequest("The 'expires_at' must not be before now.%s", malformed)
+		}
+		c["expires_at"] = at.UnixMicro()
+	}
+	given, ok := d["access_rules"].([]any)
+	if !ok {
+		return nil
+	}
+	rules := []any{}
+	for _, e := range given {
+		rule, err := s.accessRuleOf(tx, str(c, "user_id"), asDoc(e))
+		if err != nil {
+			return err
+		}
+		rules = append(rules, rule)
+	}
+	c["access_rules"] = rules
+	return nil
+}
+
+// accessRuleOf finds or makes the user's access rule.
+func (s *Service) accessRuleOf(tx *db.Tx, user string, given doc) (doc, error) {
+	show := func(d doc) doc {
+		return doc{"id": d["id"], "service": d["service"], "path": d["path"], "method": d["method"]}
+	}
+	id := str(given, "id")
+	if id != "" {
+		d, err := s.accessRule.find(tx, id)
+		if err != nil {
+			return nil, err
+		}
+		if d != nil && str(d, "user_id") != user {
+			return nil, s.accessRule.notFound(id)
+		}
+		if d != nil {
+			return show(d), nil
+		}
+	} else {
+		id = newID()
+	}
+	same, err := s.accessRule.all(tx, (&db.Where{}).Add("user_id = ? AND service = ? AND path = ? AND method = ?", user, str(given, "service"), str(given, "path"), str(given, "method")))
+	if err != nil {
+		return nil, err
+	}
+	if len(same) > 0 {
+		return show(same[0]), nil
+	}
+	d := doc{"id": id, "user_id": user, "service": given["service"], "path": given["path"], "method": given["method"]}
+	if err := s.accessRule.insert(tx, d); err != nil {
+		return nil, err
+	}
+	return show(d), nil
+}
+
+// appCredFor reads the path's application credential; the rule is asked about its owner, whoever the path names.
+func (s *Service) appCredFor(tx *db.Tx, r *api.Request, rule string) (doc, error) {
+	d, err := s.appCred.find(tx, r.Path("application_credential_id"))
+	if err != nil {
+		return nil, err
+	}
+	owner := r.Path("user_id")
+	if d != nil {
+		owner = str(d, "user_id")
+	}
+	r.HTTP.SetPathValue("user_id", owner)
+	if err := r.Enforce(rule, about(r)); err != nil {
+		return nil, err
+	}
+	if err := noTrust(r); err != nil {
+		return nil, err
+	}
+	if d == nil {
+		return nil, s.appCred.notFound(r.Path("application_credential_id"))
+	}
+	return d, nil
+}
+
+func (s *Service) showAppCred(ctx context.Context, r *api.Request, _ api.None) (doc, error) {
+	return inRead(ctx, s, func(tx *db.Tx) (doc, error) {
+		d, err := s.appCredFor(tx, r, "identity:get_application_credential")
+		if err != nil {
+			return nil, err
+		}
+		w, err := s.appCredDoc(tx, r, d)
+		return doc{"application_credential": w}, err
+	})
+}
+
+func (s *Service) deleteAppCred(ctx context.Context, r *api.Request, _ api.None) (api.None, error) {
+	return api.None{}, s.write(ctx, func(tx *db.Tx) error {
+		d, err := s.appCredFor(tx, r, "identity:delete_application_credential")
+		if err != nil {
+			return err
+		}
+		if err := unrestrictedOnly(r); err != nil {
+			return err
+		}
+		return s.appCred.remove(tx, str(d, "id"))
+	})
+}
+
+func accessRuleDoc(r *api.Request, d doc) doc {
+	return doc{"id": d["id"], "service": d["service"], "path": d["path"], "method": d["method"], "links": doc{"self": base(r) + "/access_rules/" + str(d, "id")}}
+}
+
+func (s *Service) listAccessRules(ctx context.Context, r *api.Request, _ api.None) (api.JSON, error) {
+	list, err := inRead(ctx, s, func(tx *db.Tx) ([]doc, error) {
+		if _, err := s.userFor(tx, r, "identity:list_access_rules"); err != nil {
+			return nil, err
+		}
+		if err := noTrust(r); err != nil {
+			return nil, err
+		}
+		l := listing{kind: s.accessRule, filters: []string{"service", "path", "method"}}
+		l.narrow(r.Query())
+		l.where.Add("user_id = ?", r.Path("user_id"))
+		all, err := s.accessRule.all(tx, &l.where)
+		for i := range all {
+			all[i] = accessRuleDoc(r, all[i])
+		}
+		return all, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.collection(r, "access_rules", list)
+}
+
+func (s *Service) accessRuleFor(tx *db.Tx, r *api.Request, rule string) (doc, error) {
+	if _, err := s.userFor(tx, r, rule); err != nil {
+		return nil, err
+	}
+	if err := noTrust(r); err != nil {
+		return nil, err
+	}
+	d, err := s.accessRule.get(tx, r.Path("access_rule_id"))
+	if err == nil && str(d, "user_id") != r.Path("user_id") {
+		err = s.accessRule.notFound(r.Path("access_rule_id"))
+	}
+	return d, err
+}
+
+func (s *Service) showAccessRule(ctx context.Context, r *api.Request, _ api.None) (doc, error) {
+	return inRead(ctx, s, func(tx *db.Tx) (doc, error) {
+		d, err := s.accessRuleFor(tx, r, "identity:get_access_rule")
+		if err != nil {
+			return nil, err
+		}
+		return doc{"access_rule": accessRuleDoc(r, d)}, nil
+	})
+}
+
+func (s *Service) deleteAccessRule(ctx context.Context, r *api.Request, _ api.None) (api.None, error) {
+	return api.None{}, s.write(ctx, func(tx *db.Tx) error {
+		d, err := s.accessRuleFor(tx, r, "identity:delete_access_rule")
+		if err != nil {
+			return err
+		}
+		creds, err := s.appCred.all(tx, (&db.Where{}).Add("user_id = ?", d["user_id"]))
+		if err != nil {
+			return err
+		}
+		for _, c := range creds {
+			list, _ := c["access_rules"].([]any)
+			for _, e := range list {
+				if str(asDoc(e), "id") == d["id"] {
+					return fault.Forbidden("May not delete access rule in use")
+				}
+			}
+		}
+		return s.accessRule.remove(tx, str(d, "id"))
+	})
+}

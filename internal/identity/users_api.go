@@ -1,0 +1,262 @@
+package identity
+
+import (
+	"context"
+	"errors"
+
+	"github.com/hanok-cloud/hanok/internal/api"
+	"github.com/hanok-cloud/hanok/internal/db"
+	"github.com/hanok-cloud/hanok/internal/fault"
+	"github.com/hanok-cloud/hanok/internal/policy"
+)
+
+func (s *Service) userRoutes() []api.Route {
+	o := api.Object
+	return []api.Route{
+		api.Handle("GET", "/v3/users", o("identity:list_users"), 200, s.listUsers),
+		api.Handle("POST", "/v3/users", o("identity:create_user"), 201, s.createUser),
+		api.Handle("GET", "/v3/users/{user_id}", o("identity:get_user"), 200, s.showUser),
+		api.Handle("PATCH", "/v3/users/{user_id}", o("identity:update_user"), 200, s.updateUser),
+		api.Handle("DELETE", "/v3/users/{user_id}", o("identity:delete_user"), 204, s.deleteUser),
+		api.Handle("POST", "/v3/users/{user_id}/password", api.Public(), 204, s.changePassword),
+		api.Handle("GET", "/v3/users/{user_id}/projects", o("identity:list_user_projects"), 200, s.listUserProjects),
+		api.Handle("GET", "/v3/users/{user_id}/groups", o("identity:list_groups_for_user"), 200, s.listUserGroups),
+	}
+}
+
+func (s *Service) listUsers(ctx context.Context, r *api.Request, _ api.None) (api.JSON, error) {
+	if err := r.Enforce("identity:list_users", domainTarget(r)); err != nil {
+		return nil, err
+	}
+	l := listing{kind: s.user, filters: []string{"domain_id", "enabled", "idp_id", "name", "protocol_id", "unique_id", "password_expires_at"}}
+	for _, f := range []string{"idp_id", "protocol_id", "unique_id"} {
+		if r.Query().Has(f) { // there is no federation, so nobody has one
+			l.where.Add("1 = 0")
+		}
+	}
+	if own := r.Caller.DomainID; own != "" {
+		l.where.Add("domain_id = ?", own)
+	}
+	return s.list(ctx, r, l)
+}
+
+// userFor reads the path's user and asks a rule about it.
+func (s *Service) userFor(tx *db.Tx, r *api.Request, rule string) (doc, error) {
+	u, err := s.user.get(tx, r.Path("user_id"))
+	if err != nil && !fault.Is(err, 404) {
+		return nil, err
+	}
+	if denied := r.Enforce(rule, about(r, "user", u)); denied != nil {
+		return nil, denied
+	}
+	return u, err
+}
+
+func (s *Service) showUser(ctx context.Context, r *api.Request, _ api.None) (doc, error) {
+	return inRead(ctx, s, func(tx *db.Tx) (doc, error) {
+		u, err := s.userFor(tx, r, "identity:get_user")
+		if err != nil {
+			return nil, err
+		}
+		return s.user.member(s, r, u), nil
+	})
+}
+
+func (s *Service) createUser(ctx context.Context, r *api.Request, in map[string]any) (doc, error) {
+	raw := memberOf(in, "user")
+	if err := r.Enforce("identity:create_user", about(r, "user", asDoc(raw))); err != nil {
+		return nil, err
+	}
+	d, err := checked(s.schemas.userCreate, raw)
+	if err != nil {
+		return nil, err
+	}
+	d = normalized(d)
+	defaultDomainOf(r, d)
+	d["id"] = newID()
+	hash, err := s.hashOf(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	return inWrite(ctx, s, func(tx *db.Tx) (doc, error) {
+		d := clone(d)
+		if err := s.insertUser(tx, d, hash); err != nil {
+			return nil, err
+		}
+		got, err := s.user.get(tx, str(d, "id"))
+		if err != nil {
+			return nil, err
+		}
+		return s.user.member(s, r, got), nil
+	})
+}
+
+func (s *Service) updateUser(ctx context.Context, r *api.Request, in map[string]any) (doc, error) {
+	var d doc
+	err := s.read(ctx, func(tx *db.Tx) error {
+		if _, err := s.userFor(tx, r, "identity:update_user"); err != nil {
+			return err
+		}
+		var err error
+		d, err = checked(s.schemas.userUpdate, memberOf(in, "user"))
+		if err != nil {
+			return err
+		}
+		return sameID(d, r.Path("user_id"))
+	})
+	if err != nil {
+		return nil, err
+	}
+	hash, err := s.hashOf(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	return inWrite(ctx, s, func(tx *db.Tx) (doc, error) {
+		old, err := s.userFor(tx, r, "identity:update_user")
+		if err != nil {
+			return nil, err
+		}
+		got, err := s.changeUser(tx, old, clone(d), hash)
+		if err != nil {
+			return nil, err
+		}
+		return s.user.member(s, r, got), nil
+	})
+}
+
+func (s *Service) deleteUser(ctx context.Context, r *api.Request, _ api.None) (api.None, error) {
+	return api.None{}, s.write(ctx, func(tx *db.Tx) error {
+		u, err := s.userFor(tx, r, "identity:delete_user")
+		if err != nil {
+			return err
+		}
+		return s.removeUser(tx, str(u, "id"))
+	})
+}
+
+// changePassword needs no token: the old password is the proof.
+func (s *Service) changePassword(ctx context.Context, r *api.Request, in map[string]any) (api.None, error) {
+	d, err := checked(s.schemas.passwordChange, memberOf(in, "user"))
+	if err != nil {
+		return api.None{}, err
+	}
+	id := r.Path("user_id")
+	var hash string
+	var user doc
+	err = s.read(ctx, func(tx *db.Tx) error {
+		var err error
+		if user, err = s.user.get(tx, id); err != nil {
+			return err
+		}
+		hash, err = db.One(tx, db.Value[string], `SELECT password_hash FROM identity_users WHERE id = $1`, id)
+		return err
+	})
+	if err != nil {
+		return api.None{}, err
+	}
+	ok, err := s.passwords.verify(ctx, hash, str(d, "original_password"))
+	if err != nil {
+		return api.None{}, err
+	}
+	if !ok || !truth(user, "enabled") {
+		return api.None{}, unauthorized(errPassword)
+	}
+	if truth(object(user, "options"), "lock_password") {
+		return api.None{}, fault.BadRequest("You cannot change your password at this time due to password policy disallowing password changes. Please contact your administrator to reset your password.")
+	}
+	fresh, err := s.passwords.hash(ctx, str(d, "password"))
+	if err != nil {
+		return api.None{}, err
+	}
+	return api.None{}, s.write(ctx, func(tx *db.Tx) error {
+		n, err := tx.Exec(`UPDATE identity_users SET password_hash = $1, password_expires_at = 0 WHERE id = $2 AND password_hash = $3`, fresh, id, hash)
+		if err != nil {
+			return err
+		}
+		if n == 0 { // somebody else changed it meanwhile
+			return unauthorized(errors.New("the password was changed meanwhile"))
+		}
+		if err := s.user.touch(tx, id, "update"); err != nil {
+			return err
+		}
+		return revokeUser(tx, id)
+	})
+}
+
+func (s *Service) listUserProjects(ctx context.Context, r *api.Request, _ api.None) (api.JSON, error) {
+	ids, err := inRead(ctx, s, func(tx *db.Tx) ([]string, error) {
+		u, err := s.userFor(tx, r, "identity:list_user_projects")
+		if err != nil {
+			return nil, err
+		}
+		return projectsOf(tx, str(u, "id"))
+	})
+	if err != nil {
+		return nil, err
+	}
+	l := listing{kind: s.project, filters: []string{"domain_id", "enabled", "name"}}
+	l.where.In("id", ids)
+	return s.list(ctx, r, l)
+}
+
+func (s *Service) listUserGroups(ctx context.Context, r *api.Request, _ api.None) (api.JSON, error) {
+	if _, err := inRead(ctx, s, func(tx *db.Tx) (doc, error) { return s.userFor(tx, r, "identity:list_groups_for_user") }); err != nil {
+		return nil, err
+	}
+	l := listing{kind: s.group, filters: []string{"name"}}
+	l.where.Add("id IN (SELECT group_id FROM identity_members WHERE user_id = ?)", r.Path("user_id"))
+	if own := r.Caller.DomainID; own != "" {
+		l.where.Add("domain_id = ?", own)
+	}
+	return s.list(ctx, r, l)
+}
+
+// The scopes that a token could be exchanged for.
+func (s *Service) authRoutes() []api.Route {
+	o := api.Object
+	return []api.Route{
+		api.Handle("GET", "/v3/auth/projects", o("identity:get_auth_projects"), 200, s.authProjects),
+		api.Handle("GET", "/v3/auth/domains", o("identity:get_auth_domains"), 200, s.authDomains),
+		api.Handle("GET", "/v3/auth/system", o("identity:get_auth_system"), 200, s.authSystem),
+		api.Handle("GET", "/v3/OS-FEDERATION/projects", o("identity:get_auth_projects"), 200, s.authProjects),
+		api.Handle("GET", "/v3/OS-FEDERATION/domains", o("identity:get_auth_domains"), 200, s.authDomains),
+	}
+}
+
+func (s *Service) authProjects(ctx context.Context, r *api.Request, _ api.None) (api.JSON, error) {
+	if err := r.Enforce("identity:get_auth_projects", policy.Map{}); err != nil {
+		return nil, err
+	}
+	ids, err := inRead(ctx, s, func(tx *db.Tx) ([]string, error) { return projectsOf(tx, r.UserID()) })
+	if err != nil {
+		return nil, err
+	}
+	l := listing{kind: s.project}
+	l.where.In("id", ids)
+	return s.list(ctx, r, l)
+}
+
+func (s *Service) authDomains(ctx context.Context, r *api.Request, _ api.None) (api.JSON, error) {
+	if err := r.Enforce("identity:get_auth_domains", policy.Map{}); err != nil {
+		return nil, err
+	}
+	ids, err := inRead(ctx, s, func(tx *db.Tx) ([]string, error) { return domainsOf(tx, r.UserID()) })
+	if err != nil {
+		return nil, err
+	}
+	l := listing{kind: s.domain}
+	l.where.In("id", ids)
+	return s.list(ctx, r, l)
+}
+
+func (s *Service) authSystem(ctx context.Context, r *api.Request, _ api.None) (doc, error) {
+	if err := r.Enforce("identity:get_auth_system", policy.Map{}); err != nil {
+		return nil, err
+	}
+	roles, err := inRead(ctx, s, func(tx *db.Tx) ([]roleRef, error) { return effectiveRoles(tx, r.UserID(), scope{system: true}, true) })
+	system := []doc{}
+	if len(roles) > 0 {
+		system = append(system, doc{"all": true})
+	}
+	return doc{"system": system, "links": doc{"self": base(r) + "/auth/system"}}, err
+}

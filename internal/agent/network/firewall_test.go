@@ -3,8 +3,10 @@ package network
 import (
 	"context"
 	"encoding/binary"
+	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/hanok-cloud/hanok/internal/agent/netns/nettest"
 	"github.com/hanok-cloud/hanok/internal/nodeapi"
@@ -375,5 +377,61 @@ func TestRepair(t *testing.T) {
 	c.lab.Listen(g1.NS, "tcp", ":80")
 	if !nettest.Reach(g2.NS, "tcp", "", "10.0.0.11:80", wait) {
 		t.Error("the tap is not back in its bridge")
+	}
+}
+
+// A server that goes on sending does not bring a cut connection back to life: to its own egress rules the
+// stream would look like a new connection.
+func TestServerPushDoesNotReviveCutConnection(t *testing.T) {
+	c := newCloud(t, nil)
+	n := c.tenant(tenantA, 100, "10.0.0")
+	c.group("web", tcp(80))
+	all := c.group("all")
+	all.Rules = append(all.Rules, nodeapi.SecurityGroupRule{ID: "in", Direction: "ingress", EtherType: "IPv4"})
+	p1 := c.port(uid("1111", "01"), n, "10.0.0.11", "fa:16:3e:00:00:11", "web")
+	p2 := c.port(uid("1111", "02"), n, "10.0.0.12", "fa:16:3e:00:00:12", "all")
+	c.apply()
+	server, client := c.guest(p1), c.guest(p2)
+	server.Address("10.0.0.11/24", "")
+	client.Address("10.0.0.12/24", "")
+	var l net.Listener
+	must(t, server.NS.Do(func() (err error) { l, err = net.Listen("tcp", ":80"); return err }))
+	defer l.Close()
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for range tick.C {
+			if _, err := conn.Write([]byte("push ")); err != nil {
+				return
+			}
+		}
+	}()
+	conn, err := nettest.Dial(client.NS, "tcp", "", "10.0.0.11:80", wait)
+	must(t, err)
+	defer conn.Close()
+	buf := make([]byte, 1000)
+	_ = conn.SetReadDeadline(time.Now().Add(wait))
+	if _, err := conn.Read(buf); err != nil {
+		t.Fatal(err)
+	}
+	c.group("web") // without the rule
+	c.apply()
+	// What was under way when the rules changed may still arrive.
+	deadline := time.Now().Add(never)
+	_ = conn.SetReadDeadline(deadline)
+	for err == nil {
+		_, err = conn.Read(buf)
+	}
+	if time.Now().Before(deadline) {
+		t.Fatalf("the connection ended: %v", err)
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(wait))
+	if n, err := conn.Read(buf); err == nil {
+		t.Errorf("the server is still heard: %q", buf[:n])
 	}
 }

@@ -40,15 +40,14 @@ const (
 func (ns *NS) Flows() ([]Flow, error) {
 	var flows []Flow
 	err := ns.Do(func() error {
-		for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-			msgs, err := ctRequest(family, nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP).Execute(unix.NETLINK_NETFILTER, 0)
-			if err != nil {
-				return fmt.Errorf("list tracked connections: %w", err)
-			}
-			for _, m := range msgs {
-				if f, ok := parseFlow(family, m); ok {
-					flows = append(flows, f)
-				}
+		// Both families in one walk: the kernel goes through its whole table, however little is in it.
+		msgs, err := ctRequest(unix.AF_UNSPEC, nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP).Execute(unix.NETLINK_NETFILTER, 0)
+		if err != nil {
+			return fmt.Errorf("list tracked connections: %w", err)
+		}
+		for _, m := range msgs {
+			if f, ok := parseFlow(m); ok {
+				flows = append(flows, f)
 			}
 		}
 		return nil
@@ -62,11 +61,11 @@ func ctRequest(family uint8, op, flags int) *nl.NetlinkRequest {
 	return req
 }
 
-func parseFlow(family uint8, msg []byte) (Flow, bool) {
-	f := Flow{family: family}
+func parseFlow(msg []byte) (f Flow, ok bool) {
 	if len(msg) < 4 {
 		return f, false
 	}
+	f.family = msg[0]
 	attrs, err := nl.ParseRouteAttr(msg[4:])
 	if err != nil {
 		return f, false

@@ -1,37 +1,126 @@
 // Package network is the network service: Neutron's API, the rules and tables behind it, and the items that tell a node
 // what to wire. It must not know what a server is (compute names it by device_id) nor how a node wires a port.
+//
+// The kinds of objects differ in their attribute maps and rules only: resource.go has the handlers of all, networks.go and its
+// neighbours what is special to each.
 package network
 
 import (
+	"fmt"
 	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/hanok-cloud/hanok/internal/api"
 	"github.com/hanok-cloud/hanok/internal/db"
+	"github.com/hanok-cloud/hanok/internal/nodehub"
 	"github.com/hanok-cloud/hanok/internal/policy"
 )
 
 // Options for New.
 type Options struct {
-	DB     *db.DB
-	Policy *policy.Enforcer // nil: the defaults of the release
-	Logger *slog.Logger
-	// PhysicalNetworks may carry flat networks, with their MTU; empty name list: "public" with 1500.
+	DB *db.DB
+	// Policy is nil for the defaults of the release.
+	Policy *policy.Enforcer
+	// PolicyFile is an operator's policy.yaml over the defaults, or empty.
+	PolicyFile []byte
+	Logger     *slog.Logger
+	// PhysicalNetworks may carry flat networks, each with its MTU; nil: "public" with 1500.
 	PhysicalNetworks map[string]int
-	// OverlayMTU is the MTU of self-service networks' underlay (global_physnet_mtu); 0: 1500.
+	// OverlayMTU is the MTU of what carries self-service networks (global_physnet_mtu); 0: 1500.
 	OverlayMTU int
-	// Quotas overrides the default quotas by resource (network, port, …).
+	// Quotas overrides default quotas by resource (network, port, …).
 	Quotas map[string]int64
-	// DocsBytes bounds the cache of encoded documents; 0: 32 MiB.
-	DocsBytes int
+	// DNSDomain ends the names of ports in DHCP and DNS (dns_domain); empty: openstacklocal.
+	DNSDomain string
+	// Docs keeps encoded documents; nil: 32 MiB of its own.
+	Docs *api.Docs
 }
 
 // Service is the network service.
 type Service struct {
-	o Options
+	o      Options
+	policy *policy.Enforcer
+	docs   *api.Docs
+	res    resources
 }
 
+// resources are the kinds of objects.
+type resources struct {
+	networks, subnets, ports, securityGroups, securityGroupRules, routers, floatingIPs, subnetPools, addressScopes, rbac *resource
+}
+
+var (
+	_ nodehub.Source    = (*Service)(nil)
+	_ nodehub.Sink      = (*Service)(nil)
+	_ nodehub.Registrar = (*Service)(nil)
+)
+
 // New makes the service.
-func New(o Options) (*Service, error) { return &Service{o: o}, nil }
+func New(o Options) (*Service, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.PhysicalNetworks == nil {
+		o.PhysicalNetworks = map[string]int{"public": 1500}
+	}
+	if o.OverlayMTU == 0 {
+		o.OverlayMTU = 1500
+	}
+	if o.DNSDomain == "" {
+		o.DNSDomain = "openstacklocal"
+	}
+	if o.Docs == nil {
+		o.Docs = api.NewDocs(32 << 20)
+	}
+	s := &Service{o: o, policy: o.Policy, docs: o.Docs}
+	if s.policy == nil {
+		var err error
+		if s.policy, err = policy.New(policy.Neutron()); err != nil {
+			return nil, fmt.Errorf("network policy: %w", err)
+		}
+	}
+	if len(o.PolicyFile) > 0 {
+		if err := s.policy.LoadOverrides(o.PolicyFile); err != nil {
+			return nil, fmt.Errorf("network policy: %w", err)
+		}
+	}
+	s.res = resources{s.networks(), s.subnets(), s.ports(), s.securityGroups(), s.securityGroupRules(), s.routers(), s.floatingIPs(), s.subnetPools(), s.addressScopes(), s.rbacPolicies()}
+	for _, r := range s.res.all() {
+		r.byName = map[string]*attr{}
+		for i := range r.attrs {
+			a := &r.attrs[i]
+			if r.byName[a.name] != nil {
+				return nil, fmt.Errorf("attribute %s of %s is there twice", a.name, r.name)
+			}
+			r.byName[a.name] = a
+			if s.policy.Has("get_" + r.name + ":" + a.name) {
+				r.reads = append(r.reads, a.name)
+			}
+		}
+		slices.Sort(r.reads)
+	}
+	return s, nil
+}
+
+func (r *resources) all() []*resource {
+	return []*resource{r.networks, r.subnets, r.ports, r.securityGroups, r.securityGroupRules, r.routers, r.floatingIPs, r.subnetPools, r.addressScopes, r.rbac}
+}
 
 // API is the HTTP face.
-func (s *Service) API() *api.Service { return &api.Service{Name: "network", Prefix: "/network"} }
+func (s *Service) API() *api.Service {
+	routes := slices.Concat(versionRoutes(), extensionRoutes())
+	for _, r := range s.res.all() {
+		routes = append(routes, s.resourceRoutes(r)...)
+		if s.policy.Has("get_" + r.name + ":tags") {
+			routes = append(routes, s.tagRoutes(r)...)
+		}
+	}
+	routes = slices.Concat(routes, s.routerActions(), s.quotaRoutes(), s.agentRoutes(), s.availabilityRoutes())
+	return &api.Service{
+		Name: "network", Prefix: "/network", Routes: routes, Dialect: dialect(), Policy: s.policy, Docs: s.docs,
+		// Upstream accepts the format as a suffix.
+		Rewrite: func(_ *http.Request, path string) string { return strings.TrimSuffix(path, ".json") },
+	}
+}

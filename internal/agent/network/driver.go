@@ -208,15 +208,13 @@ func (d *Driver) apply(ctx context.Context, want State) (Result, error) {
 	if fwErr != nil {
 		errs = append(errs, fwErr)
 	}
+	// What failed by network, port or router is dirty and tried again by itself. Only what is not remembered
+	// by item, a removal above all, needs everything to be compared again.
+	d.resync = errors.Join(errs...) != nil
 	for _, id := range slices.Sorted(maps.Keys(netErrs)) {
 		errs = append(errs, netErrs[id])
 	}
-	err := errors.Join(errs...)
-	// What failed stays dirty; everything else has been compared.
-	if full && err == nil {
-		d.resync = false
-	}
-	return res, err
+	return res, errors.Join(errs...)
 }
 
 // widen adds what depends on something that changed: a port's tap on its network's MTU, a router's legs on
@@ -416,10 +414,6 @@ func (d *Driver) applyFirewall(ctx context.Context, c changes, want State, netEr
 	err := d.firewall.Apply(ctx, change, full)
 	for _, id := range c.groups.set {
 		d.note(nodeapi.KindSecurityGroup, id, err)
-	}
-	if err != nil {
-		// Removals must be told again as well.
-		d.resync = true
 	}
 	return err
 }

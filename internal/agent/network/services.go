@@ -26,7 +26,7 @@ type service struct {
 	mac    string
 	dhcp   *dhcp.Server
 	dns    *dhcp.Resolver
-	http   *proxy
+	http   *proxy // holds the namespace that all of them listen in
 }
 
 func (s *service) close() {
@@ -42,16 +42,35 @@ func (s *service) close() {
 }
 
 // proxy is a metadata server in somebody's namespace.
-type proxy struct{ server *http.Server }
+type proxy struct {
+	server *http.Server
+	ns     *netns.NS // to notice that the name has become another namespace's
+}
 
-func (p *proxy) close() { _ = p.server.Close() }
+func (p *proxy) close() {
+	_ = p.server.Close()
+	p.ns.Close()
+}
+
+// in tells whether the server listens in the namespace that now has the name.
+func (p *proxy) in(ns *netns.NS) bool { return p != nil && p.ns.Same(ns) }
 
 func (d *Driver) serveMetadata(ns *netns.NS, at string, find func(netip.Addr) (metadata.Instance, bool)) (*proxy, error) {
 	var l net.Listener
-	if err := ns.Do(func() (err error) { l, err = net.Listen("tcp4", at); return err }); err != nil {
+	var own *netns.NS
+	err := ns.Do(func() (err error) {
+		if own, err = netns.Current(); err != nil {
+			return err
+		}
+		if l, err = net.Listen("tcp4", at); err != nil {
+			own.Close()
+		}
+		return err
+	})
+	if err != nil {
 		return nil, fmt.Errorf("listen for metadata requests at %s: %w", at, err)
 	}
-	p := &proxy{metadata.NewServer(&metadata.Handler{Find: find, Passwords: d.passwords, Random: d.o.Random})}
+	p := &proxy{ns: own, server: metadata.NewServer(&metadata.Handler{Find: find, Passwords: d.passwords, Random: d.o.Random})}
 	go func() {
 		if err := p.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			d.o.Logger.Error("metadata stops answering", "at", at, "error", err)
@@ -61,14 +80,18 @@ func (d *Driver) serveMetadata(ns *netns.NS, at string, find func(netip.Addr) (m
 }
 
 func (d *Driver) ensureProxy(id string) error {
-	if d.proxies[id] != nil {
-		return nil
-	}
 	ns, err := d.o.NetnsDir.Open(router.Namespace(id))
 	if err != nil {
 		return err
 	}
 	defer ns.Close()
+	if old := d.proxies[id]; old != nil {
+		if old.in(ns) {
+			return nil
+		}
+		old.close()
+		delete(d.proxies, id)
+	}
 	p, err := d.serveMetadata(ns, fmt.Sprintf("0.0.0.0:%d", router.MetadataPort), func(a netip.Addr) (metadata.Instance, bool) {
 		return d.instanceBehind(id, a)
 	})
@@ -123,10 +146,16 @@ func (d *Driver) applyService(n *nodeapi.Network, want State, full bool) error {
 		return err
 	}
 	defer ns.Close()
-	if err := d.wireService(ns, n, device, addrs); err != nil {
+	fresh, err := d.wireService(ns, n, device, addrs)
+	if err != nil {
 		return err
 	}
 	if s != nil {
+		if !fresh && s.device == device && s.mac == n.DHCPPort.MAC && slices.Equal(s.addrs, addrs) && s.http.in(ns) {
+			s.dhcp.Update(cfg)
+			s.dns.Update(cfg.Names)
+			return nil
+		}
 		s.close()
 		delete(d.services, n.ID)
 	}
@@ -166,41 +195,41 @@ func serviceAddresses(n *nodeapi.Network) ([]netip.Prefix, error) {
 	return addrs, nil
 }
 
-// wireService makes the service's leg on the network.
-func (d *Driver) wireService(ns *netns.NS, n *nodeapi.Network, device string, addrs []netip.Prefix) error {
+// wireService makes the service's leg on the network; fresh tells whether its device is a new one.
+func (d *Driver) wireService(ns *netns.NS, n *nodeapi.Network, device string, addrs []netip.Prefix) (fresh bool, err error) {
 	for _, kv := range [][2]string{{"ipv6/conf/default/accept_ra", "0"}, {"ipv6/conf/default/accept_dad", "0"}, {"ipv4/ip_forward", "0"}} {
 		if err := ns.Sysctl(kv[0], kv[1]); err != nil {
-			return err
+			return false, err
 		}
 	}
 	nl, err := ns.Netlink()
 	if err != nil {
-		return err
+		return false, err
 	}
 	links, err := nl.LinkList()
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, l := range links {
 		if name := l.Attrs().Name; strings.HasPrefix(name, "ns-") && name != device {
 			if err := ns.RemoveLink(name); err != nil {
-				return err
+				return false, err
 			}
 		}
 	}
 	mac, err := net.ParseMAC(n.DHCPPort.MAC)
 	if err != nil {
-		return fmt.Errorf("network %s: DHCP port: %w", n.ID, err)
+		return false, fmt.Errorf("network %s: DHCP port: %w", n.ID, err)
 	}
 	near := bridge.TapName(n.DHCPPort.PortID)
-	if _, _, err := d.node.EnsureVeth(netns.Veth{Name: near, Peer: device, In: ns, MAC: mac, MTU: n.MTU}); err != nil {
-		return err
+	if _, fresh, err = d.node.EnsureVeth(netns.Veth{Name: near, Peer: device, In: ns, MAC: mac, MTU: n.MTU}); err != nil {
+		return false, err
 	}
 	if err := d.bridges.Join(near, bridge.Name(n.ID), true); err != nil {
-		return err
+		return false, err
 	}
 	_, err = ns.SetAddresses(device, addrs)
-	return err
+	return fresh, err
 }
 
 func (d *Driver) setServiceMTU(n *nodeapi.Network, device string) error {

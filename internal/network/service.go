@@ -34,8 +34,8 @@ type Options struct {
 	Quotas map[string]int64
 	// DNSDomain ends the names of ports in DHCP and DNS (dns_domain); empty: openstacklocal.
 	DNSDomain string
-	// Docs keeps encoded documents; nil: 32 MiB of its own.
-	Docs *api.Docs
+	// DocsBytes bounds the cache of encoded documents; 0: 32 MiB.
+	DocsBytes int
 }
 
 // Service is the network service.
@@ -71,10 +71,10 @@ func New(o Options) (*Service, error) {
 	if o.DNSDomain == "" {
 		o.DNSDomain = "openstacklocal"
 	}
-	if o.Docs == nil {
-		o.Docs = api.NewDocs(32 << 20)
+	if o.DocsBytes == 0 {
+		o.DocsBytes = 32 << 20
 	}
-	s := &Service{o: o, policy: o.Policy, docs: o.Docs}
+	s := &Service{o: o, policy: o.Policy, docs: api.NewDocs(o.DocsBytes)}
 	if s.policy == nil {
 		var err error
 		if s.policy, err = policy.New(policy.Neutron()); err != nil {

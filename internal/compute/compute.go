@@ -6,13 +6,20 @@ package compute
 
 import (
 	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/hanok-cloud/hanok/internal/api"
+	"github.com/hanok-cloud/hanok/internal/api/schema"
 	"github.com/hanok-cloud/hanok/internal/db"
+	"github.com/hanok-cloud/hanok/internal/network"
 	"github.com/hanok-cloud/hanok/internal/nodeapi"
 	"github.com/hanok-cloud/hanok/internal/nodehub"
+	"github.com/hanok-cloud/hanok/internal/policy"
 )
 
 // Projects tells whether a project exists; identity.Service is one.
@@ -29,6 +36,9 @@ type Nodes interface {
 type Options struct {
 	DB       *db.DB
 	Projects Projects
+	Network  *network.Service
+	// FindImage reads an image that the caller may see; a *fault.Error 404 otherwise.
+	FindImage func(tx *db.Tx, caller *api.Caller, id string) (ImageInfo, error)
 	// PolicyFile is an operator's policy.yaml, or empty.
 	PolicyFile []byte
 	Docs       *api.Docs
@@ -49,15 +59,24 @@ type Options struct {
 	// StopTimeout is how long a clean shutdown may take, in seconds; 0: 60.
 	StopTimeout int
 	// Rand is the source of passwords, reservation ids and keys; nil: crypto/rand.Reader.
-	Rand func(p []byte) (int, error)
+	Rand io.Reader
 	// Now is the clock for what is outside of a transaction; nil: time.Now.
 	Now func() time.Time
 }
 
 // Service is the compute service.
 type Service struct {
-	o     Options
-	nodes Nodes
+	o       Options
+	db      *db.DB
+	docs    *api.Docs
+	log     *slog.Logger
+	policy  *policy.Enforcer
+	rand    io.Reader
+	now     func() time.Time
+	nodes   Nodes
+	local   http.Handler
+	actions map[string]action
+	api     *api.Service
 }
 
 var (
@@ -67,21 +86,75 @@ var (
 )
 
 // New prepares the service.
-func New(o Options) (*Service, error) { return &Service{o: o}, nil }
+func New(o Options) (*Service, error) {
+	setDefaults(&o)
+	p, err := policy.New(policy.Nova())
+	if err != nil {
+		return nil, fmt.Errorf("compute policy: %w", err)
+	}
+	if len(o.PolicyFile) > 0 {
+		if err := p.LoadOverrides(o.PolicyFile); err != nil {
+			return nil, fmt.Errorf("compute policy: %w", err)
+		}
+	}
+	for name := range o.Quotas {
+		if _, ok := quotaDefaults[name]; !ok {
+			return nil, fmt.Errorf("compute: there is no quota %q", name)
+		}
+	}
+	s := &Service{o: o, db: o.DB, docs: o.Docs, log: o.Logger, policy: p, rand: o.Rand, now: o.Now}
+	s.actions = s.actionTable()
+	s.api = &api.Service{
+		Name: "compute", Prefix: "/compute", Routes: s.routes(), Dialect: dialect(), Policy: p, Schema: schema.Nova,
+		Microversions: microversions(), Rewrite: rewrite, Docs: o.Docs,
+	}
+	return s, nil
+}
+
+func setDefaults(o *Options) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Docs == nil {
+		o.Docs = api.NewDocs(32 << 20)
+	}
+	if o.Rand == nil {
+		o.Rand = rand.Reader
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.CPURatio == 0 {
+		o.CPURatio = 4
+	}
+	if o.RAMRatio == 0 {
+		o.RAMRatio = 1
+	}
+	if o.DiskRatio == 0 {
+		o.DiskRatio = 1
+	}
+	if o.DefaultAZ == "" {
+		o.DefaultAZ = "nova"
+	}
+	if o.Domain == "" {
+		o.Domain = "novalocal"
+	}
+	if o.StopTimeout == 0 {
+		o.StopTimeout = 60
+	}
+}
 
 // SetNodes joins the service to the hub; console logs need it.
 func (s *Service) SetNodes(n Nodes) { s.nodes = n }
 
 // API is the route table.
-func (s *Service) API() *api.Service { return nil }
+func (s *Service) API() *api.Service { return s.api }
 
-// Items is the guests of a node (nodehub.Source).
-func (s *Service) Items(tx *db.Tx, node string, since int64) (nodehub.Changes, error) {
-	return nodehub.Changes{Full: true}, nil
+func (s *Service) read(ctx context.Context, fn func(*db.Tx) error) error { return s.db.Read(ctx, fn) }
+
+func (s *Service) write(ctx context.Context, fn func(*db.Tx) error) error {
+	return s.db.Write(ctx, fn)
 }
 
-// Report stores what a node observed of its guests (nodehub.Sink).
-func (s *Service) Report(tx *db.Tx, r *nodeapi.Report) error { return nil }
-
-// NodeSeen keeps the node's service record and its placement provider (nodehub.Registrar).
-func (s *Service) NodeSeen(tx *db.Tx, n nodeapi.Node) error { return nil }
+// wake makes the server's node look at its guests again.
+func (s *Service) wake(tx *db.Tx, v *Server) { nodehub.Wake(tx, v.Host, nodehub.Guests) }

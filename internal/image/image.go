@@ -32,10 +32,10 @@ type Options struct {
 	Logger  *slog.Logger
 	// SizeLimit is the largest image in bytes; 0: 1 TiB (glance's image_size_cap).
 	SizeLimit int64
-	// CacheBytes bounds the cache of encoded documents; 0: 8 MiB.
-	CacheBytes int
-	// PolicyOverrides is the text of a policy.yaml; empty: the defaults.
-	PolicyOverrides []byte
+	// Docs keeps encoded images; nil: a cache of its own of 8 MiB.
+	Docs *api.Docs
+	// PolicyFile is an operator's policy.yaml, or empty.
+	PolicyFile []byte
 }
 
 // Service is the image service.
@@ -58,15 +58,15 @@ func New(o Options) (*Service, error) {
 	if o.SizeLimit == 0 {
 		o.SizeLimit = 1 << 40
 	}
-	if o.CacheBytes == 0 {
-		o.CacheBytes = 8 << 20
+	if o.Docs == nil {
+		o.Docs = api.NewDocs(8 << 20)
 	}
 	p, err := policy.New(policy.Glance())
 	if err != nil {
 		return nil, err
 	}
-	if len(o.PolicyOverrides) > 0 {
-		if err := p.LoadOverrides(o.PolicyOverrides); err != nil {
+	if len(o.PolicyFile) > 0 {
+		if err := p.LoadOverrides(o.PolicyFile); err != nil {
 			return nil, fmt.Errorf("image policy: %w", err)
 		}
 	}
@@ -78,7 +78,7 @@ func New(o Options) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{o: o, db: o.DB, log: o.Logger, policy: p, docs: api.NewDocs(o.CacheBytes), files: f, schema: sch}
+	s := &Service{o: o, db: o.DB, log: o.Logger, policy: p, docs: o.Docs, files: f, schema: sch}
 	if err := s.recover(context.Background()); err != nil {
 		return nil, fmt.Errorf("image data folder %s: %w", o.DataDir, err)
 	}

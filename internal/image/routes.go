@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"github.com/hanok-cloud/hanok/internal/api"
 	"github.com/hanok-cloud/hanok/internal/api/schema"
@@ -56,9 +57,8 @@ func (s *Service) service() *api.Service {
 
 // rewrite keeps "/v2/images/" apart from "/v2/images": the former is an image without an id, which nobody has.
 func rewrite(_ *http.Request, path string) string {
-	switch path {
-	case "/v2/images/":
-		return "/v2/no-image-id"
+	if path == "/v2/images/" || strings.ContainsRune(path, 0) || !isUTF8(path) {
+		return "/v2/no-such-path"
 	}
 	return path
 }

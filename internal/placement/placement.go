@@ -25,7 +25,10 @@ type Inventory struct {
 func (i Inventory) Capacity() float64 { return float64(i.Total-i.Reserved) * i.AllocationRatio }
 
 // whole is the capacity as the API shows it, cut to an integer.
-func (i Inventory) whole() int64 { return int64(i.Capacity()) }
+func (i Inventory) whole() int64 {
+	const most = 1 << 62
+	return int64(max(-most, min(most, i.Capacity())))
+}
 
 func (i Inventory) withDefaults() Inventory {
 	if i.MinUnit == 0 {

@@ -1,0 +1,42 @@
+package placement
+
+import (
+	"fmt"
+
+	"github.com/hanok-cloud/hanok/internal/api"
+	"github.com/hanok-cloud/hanok/internal/db"
+	"github.com/hanok-cloud/hanok/internal/policy"
+)
+
+// Options for New.
+type Options struct {
+	DB *db.DB
+	// PolicyFile is an operator's policy.yaml, or empty.
+	PolicyFile []byte
+}
+
+// Service is the placement API.
+type Service struct {
+	db     *db.DB
+	policy *policy.Enforcer
+	api    *api.Service
+}
+
+// New makes the service.
+func New(o Options) (*Service, error) {
+	p, err := policy.New(policy.Placement())
+	if err != nil {
+		return nil, err
+	}
+	if len(o.PolicyFile) > 0 {
+		if err := p.LoadOverrides(o.PolicyFile); err != nil {
+			return nil, fmt.Errorf("placement policy: %w", err)
+		}
+	}
+	s := &Service{db: o.DB, policy: p}
+	s.api = s.service()
+	return s, nil
+}
+
+// API is the HTTP service.
+func (s *Service) API() *api.Service { return s.api }

@@ -38,6 +38,7 @@ func f() int {
 	shadowed++
 	mu.Lock()
 	for _, c := range compared { _ = c }
+	if &compared[0] == &compared[1] { return 1 }
 	return constant["a"] + shadowed + once()
 }
 `

@@ -101,8 +101,13 @@ func changing(s *source, p *pkg) []variable {
 		}
 	}
 	for _, f := range files {
+		compared := map[ast.Expr]bool{} // an address that is only compared changes nothing
 		ast.Inspect(f, func(n ast.Node) bool {
 			switch x := n.(type) {
+			case *ast.BinaryExpr:
+				if x.Op == token.EQL || x.Op == token.NEQ {
+					compared[x.X], compared[x.Y] = true, true
+				}
 			case *ast.AssignStmt:
 				if x.Tok != token.DEFINE {
 					for _, e := range x.Lhs {
@@ -119,7 +124,7 @@ func changing(s *source, p *pkg) []variable {
 			case *ast.IncDecStmt:
 				note(x.X)
 			case *ast.UnaryExpr:
-				if x.Op == token.AND {
+				if x.Op == token.AND && !compared[x] {
 					note(x.X)
 				}
 			case *ast.CallExpr:

@@ -57,12 +57,7 @@ var (
 )
 
 // regexMatch is a condition on a column: Python's and MySQL's search, so unanchored.
-func regexMatch(tx *db.Tx, column string) string {
-	if tx.Engine() == db.Postgres {
-		return column + " ~ ?"
-	}
-	return column + " REGEXP ?"
-}
+func regexMatch(column string) string { return "regexp_like(" + column + ", ?)" }
 
 // parseServerQuery turns the query string into conditions as nova/api/openstack/compute/servers.py does.
 func (s *Service) parseServerQuery(tx *db.Tx, r *api.Request, detail bool) (*serverQuery, error) {
@@ -207,7 +202,7 @@ func (q *serverQuery) columns(tx *db.Tx, _ *api.Request, opts url.Values, _ bool
 	}
 	for k, col := range regexFilters {
 		if opts.Has(k) {
-			q.where.Add(regexMatch(tx, col), opts.Get(k))
+			q.where.Add(regexMatch(col), opts.Get(k))
 		}
 	}
 	if opts.Has("flavor") {

@@ -49,6 +49,15 @@ func New(ns *netns.NS, o Options) (*Manager, error) {
 	return &Manager{ns: ns, nl: nl, o: o, fwdb: map[string]map[forward]bool{}}, nil
 }
 
+// SetupError says that the node is not set up for what a network needs: trying again does not help.
+type SetupError struct{ Message string }
+
+func (e *SetupError) Error() string { return e.Message }
+
+func setupError(format string, args ...any) error {
+	return &SetupError{fmt.Sprintf(format, args...)}
+}
+
 // Segment is a network's layer 2 on this node.
 type Segment struct {
 	Bridge string
@@ -69,15 +78,15 @@ func (m *Manager) EnsureNetwork(n *nodeapi.Network, full bool) (Segment, error) 
 		seg.Open = true
 		var ok bool
 		if physical, ok = m.o.PhysicalInterfaceMappings[n.PhysicalNetwork]; !ok {
-			return seg, fmt.Errorf("network %s: no interface of this node leads to physical network %q: add it to physical_interface_mappings", n.ID, n.PhysicalNetwork)
+			return seg, setupError("network %s: no interface of this node leads to physical network %q: add it to physical_interface_mappings", n.ID, n.PhysicalNetwork)
 		}
 	case nodeapi.NetworkVXLAN:
 		if !m.o.EnableVXLAN || m.o.LocalIP == "" {
-			return seg, fmt.Errorf("network %s: VXLAN is off on this node: set enable_vxlan and local_ip", n.ID)
+			return seg, setupError("network %s: VXLAN is off on this node: set enable_vxlan and local_ip", n.ID)
 		}
 	case nodeapi.NetworkLocal:
 	default:
-		return seg, fmt.Errorf("network %s: network type %q is not known here", n.ID, n.Type)
+		return seg, setupError("network %s: network type %q is not known here", n.ID, n.Type)
 	}
 	if physical != "" {
 		l, err := m.ns.Link(physical)
@@ -85,7 +94,7 @@ func (m *Manager) EnsureNetwork(n *nodeapi.Network, full bool) (Segment, error) 
 			return seg, err
 		}
 		if l == nil {
-			return seg, fmt.Errorf("network %s: interface %s of physical network %q does not exist on this node", n.ID, physical, n.PhysicalNetwork)
+			return seg, setupError("network %s: interface %s of physical network %q does not exist on this node", n.ID, physical, n.PhysicalNetwork)
 		}
 		if n.Type == nodeapi.NetworkFlat {
 			seg.MAC = l.Attrs().HardwareAddr // so that the node keeps its place in its neighbours' ARP tables
@@ -193,7 +202,7 @@ func (m *Manager) ensureVLAN(physical string, vid int, br netlink.Link) error {
 		attrs.Name, attrs.ParentIndex = name, parent.Attrs().Index
 		err = m.nl.LinkAdd(&netlink.Vlan{LinkAttrs: attrs, VlanId: vid, VlanProtocol: netlink.VLAN_PROTOCOL_8021Q})
 		if errors.Is(err, unix.EOPNOTSUPP) {
-			return fmt.Errorf("VLAN %d on %s: this node's kernel has no 802.1Q (CONFIG_VLAN_8021Q): use flat or VXLAN networks, or another kernel", vid, physical)
+			return setupError("VLAN %d on %s: this node's kernel has no 802.1Q (CONFIG_VLAN_8021Q): use flat or VXLAN networks, or another kernel", vid, physical)
 		}
 		if err != nil {
 			return fmt.Errorf("make VLAN device %s: %w", name, err)

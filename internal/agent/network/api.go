@@ -64,8 +64,8 @@ type State struct {
 	Routers        map[string]*nodeapi.Router
 }
 
-// Result reports what was tried in one Apply: the ports and routers that changed or whose earlier attempt
-// had failed. After Resync that is all of them.
+// Result reports what was tried in one Apply: the routers, and the ports with a tap, that changed or whose
+// earlier attempt had failed. After Resync that is all of them.
 type Result struct {
 	Ports   []nodeapi.PortStatus
 	Routers []nodeapi.RouterStatus
@@ -76,13 +76,16 @@ func TapName(portID string) string { return bridge.TapName(portID) }
 
 // Interface is what the agent's core uses; *Driver is the real one, simulated nodes have their own.
 type Interface interface {
-	// Apply makes the node be as wanted. The error is for what concerns no single port or router; items
-	// that failed say so in the Result and are tried again by the next Apply.
+	// Apply makes the node be as wanted. Items that failed say so in the Result and are tried again by the
+	// next Apply. An error means that the Apply should be repeated soon; an item that keeps failing, or cannot
+	// succeed on this node, does not make one.
 	Apply(ctx context.Context, want State) (Result, error)
-	// EnsurePort wires one port of a network that an Apply has set up, before the guest's QEMU starts:
-	// firewall first, then the tap device joins its bridge. It returns the tap's name.
+	// EnsurePort makes the tap of one port, whose network an Apply has set up, before the guest's QEMU starts:
+	// firewall first, then the tap joins its bridge. It returns the tap's name. From then on Apply keeps
+	// the tap as it should be; ports that nobody ensured have rules but no tap, except those that an
+	// earlier agent left.
 	EnsurePort(ctx context.Context, port *nodeapi.Port) (tap string, err error)
-	// RemovePort takes a port's tap and rules away at once. A later Apply that still has it brings it back.
+	// RemovePort takes a port's tap away when its guest let go of it; its rules go with its item.
 	RemovePort(ctx context.Context, portID string) error
 	// Resync makes the next Apply compare everything with the kernel.
 	Resync()

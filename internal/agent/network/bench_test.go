@@ -47,6 +47,9 @@ func crowd(b *testing.B, n int) *cloud {
 		network.Hosts = append(network.Hosts, nodeapi.NetworkHost{PortID: id, MAC: p.MAC, FixedIPs: p.FixedIPs, Hostname: "host-" + id[:8]})
 	}
 	c.apply()
+	for id := range c.state.Ports {
+		c.ensure(id)
+	}
 	return c
 }
 
@@ -69,6 +72,7 @@ func BenchmarkPort(b *testing.B) {
 				c.state.SecurityGroups = map[string]*nodeapi.SecurityGroup{"default": grown}
 				c.state.Ports[p.ID] = p
 				c.apply()
+				c.ensure(p.ID)
 				delete(c.state.Ports, p.ID)
 				c.state.Networks = map[string]*nodeapi.Network{tenantA: &bare}
 				c.state.SecurityGroups = without.SecurityGroups

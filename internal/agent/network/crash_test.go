@@ -35,6 +35,7 @@ func TestRestartKeepsConnections(t *testing.T) {
 	r := c.router(uid("cccc", "01"), n, "10.0.0.1", "203.0.113.10")
 	r.FloatingIPs = []nodeapi.FloatingIP{{Floating: "203.0.113.20", Fixed: "10.0.0.11"}}
 	c.apply()
+	c.ensure(p1.ID)
 	out, err := nettest.Run(c.node.NS, "ip", "-d", "link", "show", TapName(p1.ID))
 	must(t, err)
 	if !strings.Contains(out, "user nobody group nogroup") {
@@ -126,6 +127,9 @@ func TestChild(t *testing.T) {
 		var d *Driver
 		must(t, ns.Do(func() (err error) { d, err = New(o); return err }))
 		_, _ = d.Apply(context.Background(), c.State)
+		for _, p := range c.State.Ports {
+			_, _ = d.EnsurePort(context.Background(), p)
+		}
 		_, _ = d.Apply(context.Background(), State{})
 		_, _ = d.Apply(context.Background(), c.State)
 		_ = d.Close()
@@ -203,31 +207,27 @@ func TestFailures(t *testing.T) {
 	kind := bad(uid("3333", "01"), func(n *nodeapi.Network) { n.Type = "geneve" })
 	good := c.tenant(tenantA, 300, "10.0.0")
 	fine := c.port(uid("4444", "01"), good, "10.0.0.11", "fa:16:3e:00:00:14", "any")
-	res, err := c.driver.Apply(context.Background(), c.state)
-	if err == nil {
-		t.Error("no error of the networks")
-	}
-	status := map[string]nodeapi.PortStatus{}
-	for _, p := range res.Ports {
-		status[p.ID] = p
-	}
-	if s := status[vlan.ID]; !s.Active && !strings.Contains(s.Error, "802.1Q") {
-		t.Errorf("VLAN: %+v", s)
-	}
-	if s := status[unknown.ID]; s.Active || !strings.Contains(s.Error, `no interface of this node leads to physical network "physnet9"`) {
-		t.Errorf("unknown physical network: %+v", s)
-	}
-	if s := status[kind.ID]; s.Active || !strings.Contains(s.Error, `"geneve"`) {
-		t.Errorf("unknown type: %+v", s)
-	}
-	if s := status[fine.ID]; !s.Active {
-		t.Errorf("a port that has nothing to do with it: %+v", s)
+	ctx := context.Background()
+	// Repeating does not help, so nothing asks for it and nobody else is held up.
+	_, err := c.driver.Apply(ctx, c.state)
+	must(t, err)
+	for p, want := range map[*nodeapi.Port]string{
+		vlan: "802.1Q", unknown: `no interface of this node leads to physical network "physnet9"`, kind: `"geneve"`, fine: "",
+	} {
+		_, err := c.driver.EnsurePort(ctx, p)
+		if p == vlan && err == nil {
+			continue // a kernel with VLANs
+		}
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("port %s: %v, want %q", p.ID, err, want)
+		}
 	}
 	// Tried again without being told, and only what failed.
 	cp := *c.state.Networks[kind.NetworkID]
 	cp.Type, cp.SegmentationID = nodeapi.NetworkVXLAN, 400
 	c.state.Networks[kind.NetworkID] = &cp
-	res, _ = c.driver.Apply(context.Background(), c.state)
+	res, err := c.driver.Apply(ctx, c.state)
+	must(t, err)
 	ids := map[string]bool{}
 	for _, p := range res.Ports {
 		ids[p.ID] = p.Active
@@ -261,9 +261,13 @@ func TestEnsurePort(t *testing.T) {
 	}
 	g.Detach()
 	must(t, c.driver.RemovePort(ctx, p.ID))
+	c.state.Ports[p.ID] = p
+	c.apply() // the item may outlive the guest's device
 	if l, _ := c.node.NS.Link(tap); l != nil {
 		t.Error("the tap is left")
 	}
+	delete(c.state.Ports, p.ID)
+	c.apply()
 	if rules, err := nettest.Run(c.node.NS, "nft", "list", "ruleset"); err != nil || strings.Contains(rules, tap) {
 		t.Errorf("rules are left: %v", err)
 	}

@@ -33,7 +33,8 @@ type Driver struct {
 	mu       sync.Mutex
 	resync   bool
 	last     State
-	dirty    map[ref]bool // items whose last attempt failed
+	dirty    map[ref]int     // items whose last attempts failed, and how many
+	ensured  map[string]bool // ports whose taps a guest has or is about to get
 	segments map[string]bridge.Segment
 	services map[string]*service // by network id
 	proxies  map[string]*proxy   // by router id
@@ -67,7 +68,7 @@ func New(o Options) (*Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Driver{o: o, node: node, resync: true, dirty: map[ref]bool{}, segments: map[string]bridge.Segment{},
+	d := &Driver{o: o, node: node, resync: true, dirty: map[ref]int{}, ensured: map[string]bool{}, segments: map[string]bridge.Segment{},
 		services: map[string]*service{}, proxies: map[string]*proxy{}, configs: map[string]router.Config{},
 		passwords: &metadata.Passwords{Dir: filepath.Join(o.StateDir, "passwords"), Posted: o.OnPassword}}
 	d.bridges, err = bridge.New(node, bridgeOptions(o))
@@ -119,32 +120,39 @@ func (d *Driver) EnsurePort(ctx context.Context, port *nodeapi.Port) (string, er
 		return "", fmt.Errorf("port %s: network %s has not arrived on this node yet", port.ID, port.NetworkID)
 	}
 	want := d.last
-	want.Ports = maps.Clone(want.Ports)
-	if want.Ports == nil {
-		want.Ports = map[string]*nodeapi.Port{}
+	if want.Ports[port.ID] != port {
+		want.Ports = maps.Clone(want.Ports)
+		if want.Ports == nil {
+			want.Ports = map[string]*nodeapi.Port{}
+		}
+		want.Ports[port.ID] = port
 	}
-	want.Ports[port.ID] = port
+	d.ensured[port.ID] = true
 	if l, err := d.node.Link(TapName(port.ID)); err != nil || l == nil {
-		d.dirty[ref{nodeapi.KindPort, port.ID}] = true // removed by hand, perhaps
+		d.dirty[ref{nodeapi.KindPort, port.ID}]++ // look at it even if the item is as before
 	}
 	res, err := d.apply(ctx, want)
 	for _, p := range res.Ports {
-		if p.ID == port.ID && p.Error != "" {
+		if p.ID != port.ID {
+			continue
+		}
+		if p.Error != "" {
 			return "", errors.New(p.Error)
 		}
+		return TapName(port.ID), nil // other items' failures are no business of this guest
 	}
-	return TapName(port.ID), err
+	if l, lerr := d.node.Link(TapName(port.ID)); lerr != nil || l == nil {
+		return "", errors.Join(fmt.Errorf("port %s: its tap could not be made", port.ID), lerr, err)
+	}
+	return TapName(port.ID), nil
 }
 
-// RemovePort takes one port away now.
+// RemovePort takes one port's tap away. Its rules stay as long as its item.
 func (d *Driver) RemovePort(ctx context.Context, id string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	want := d.last
-	want.Ports = maps.Clone(want.Ports)
-	delete(want.Ports, id)
-	_, err := d.apply(ctx, want)
-	return errors.Join(err, d.node.RemoveLink(TapName(id)))
+	delete(d.ensured, id)
+	return d.node.RemoveLink(TapName(id))
 }
 
 // Apply makes the node be as wanted. The maps are copied: the caller may go on with its own.
@@ -168,7 +176,7 @@ func compare[T any](d *Driver, kind string, was, is map[string]*T, full bool) di
 	var out diff
 	for id, item := range is {
 		old := was[id]
-		if full || d.dirty[ref{kind, id}] || old != item && (old == nil || !reflect.DeepEqual(old, item)) {
+		if full || d.dirty[ref{kind, id}] > 0 || old != item && (old == nil || !reflect.DeepEqual(old, item)) {
 			out.set = append(out.set, id)
 		}
 	}
@@ -211,8 +219,8 @@ func (d *Driver) apply(ctx context.Context, want State) (Result, error) {
 	// What failed by network, port or router is dirty and tried again by itself. Only what is not remembered
 	// by item, a removal above all, needs everything to be compared again.
 	d.resync = errors.Join(errs...) != nil
-	for _, id := range slices.Sorted(maps.Keys(netErrs)) {
-		errs = append(errs, netErrs[id])
+	if n := d.worthRetrying(); n > 0 && len(errs) == 0 {
+		errs = append(errs, fmt.Errorf("%d networks, ports or routers are not as they should be yet", n))
 	}
 	return res, errors.Join(errs...)
 }
@@ -283,6 +291,7 @@ func (d *Driver) removeGone(c changes, was, want State, full bool) error {
 	var errs []error
 	for _, id := range c.ports.gone {
 		errs = append(errs, d.node.RemoveLink(TapName(id)))
+		delete(d.ensured, id)
 		delete(d.dirty, ref{nodeapi.KindPort, id})
 	}
 	for _, id := range c.routers.gone {
@@ -360,12 +369,36 @@ func (d *Driver) applyNetworks(ctx context.Context, ids []string, want State, fu
 	return errs
 }
 
+// attempts is how often an item's failure makes the whole Apply fail, so that it is repeated soon. After that its
+// status says so, and it is tried again whenever an Apply comes along: one broken item must not hold up the others.
+const attempts = 3
+
+// hopeless counts as many failures: repeating does not help until something changes.
+const hopeless = 1000
+
+// note remembers how an item went.
 func (d *Driver) note(kind, id string, err error) {
-	if err != nil {
-		d.dirty[ref{kind, id}] = true
-	} else {
-		delete(d.dirty, ref{kind, id})
+	var setup *bridge.SetupError
+	switch r := (ref{kind, id}); {
+	case err == nil:
+		delete(d.dirty, r)
+	case errors.As(err, &setup):
+		d.dirty[r] = hopeless
+	default:
+		d.dirty[r]++
+		d.o.Logger.Warn("not as it should be", "kind", kind, "id", id, "attempt", d.dirty[r], "error", err)
 	}
+}
+
+// worthRetrying counts the items that failed a few times only.
+func (d *Driver) worthRetrying() int {
+	n := 0
+	for _, failures := range d.dirty {
+		if failures <= attempts {
+			n++
+		}
+	}
+	return n
 }
 
 // applyFirewall loads the rules of everything that changed in one transaction.
@@ -418,11 +451,20 @@ func (d *Driver) applyFirewall(ctx context.Context, c changes, want State, netEr
 	return err
 }
 
-// applyPorts makes taps and puts them into their bridges, the rules being there.
+// applyPorts makes taps and puts them into their bridges, the rules being there. A port whose guest has not asked for
+// its tap has none, and nothing is said of it: a stopped server's ports are down.
 func (d *Driver) applyPorts(ids []string, want State, netErrs map[string]error, fwErr error) []nodeapi.PortStatus {
 	var all []nodeapi.PortStatus
 	for _, id := range ids {
 		p := want.Ports[id]
+		if !d.ensured[id] {
+			l, err := d.node.Link(TapName(id))
+			if err == nil && l == nil {
+				d.note(nodeapi.KindPort, id, fwErr)
+				continue
+			}
+			d.ensured[id] = true // of a guest that an earlier agent started
+		}
 		err := fwErr
 		if err == nil {
 			err = netErrs[p.NetworkID]
@@ -447,7 +489,7 @@ func (d *Driver) applyPort(p *nodeapi.Port, want State) error {
 		return fmt.Errorf("network %s has not arrived on this node yet", p.NetworkID)
 	}
 	if _, err := firewall.NewPort(p, TapName(p.ID), 0); err != nil {
-		return err // no rules could be made
+		return &bridge.SetupError{Message: err.Error()} // no rules could be made
 	}
 	tap := TapName(p.ID)
 	if err := d.bridges.EnsureTap(tap, n.MTU); err != nil {
@@ -483,7 +525,7 @@ func (d *Driver) applyRouter(ctx context.Context, r *nodeapi.Router, want State,
 	}
 	c, err := router.NewConfig(r, func(id string) (*nodeapi.Network, bool) { n := want.Networks[id]; return n, n != nil })
 	if err != nil {
-		return err
+		return &bridge.SetupError{Message: err.Error()} // until another item comes
 	}
 	if err := d.routers.Apply(ctx, c); err != nil {
 		return err

@@ -354,9 +354,10 @@ func TestNothingIsLeft(t *testing.T) {
 			c.public()
 			n := c.tenant(tenantA, 100, "10.0.0")
 			c.group("web", tcp(80))
-			c.port(uid("1111", "01"), n, "10.0.0.11", "fa:16:3e:00:00:11", "web")
+			p := c.port(uid("1111", "01"), n, "10.0.0.11", "fa:16:3e:00:00:11", "web")
 			c.router(uid("cccc", "01"), n, "10.0.0.1", "203.0.113.10")
 			c.apply()
+			c.ensure(p.ID)
 			c.state = State{}
 			switch how {
 			case "empty state":

@@ -235,6 +235,9 @@ func (a *Agent) guestLog(g *guest, want *nodeapi.Guest) *slog.Logger {
 func (a *Agent) do(ctx context.Context, g *guest, want *nodeapi.Guest, steps []step) error {
 	var nics []NICDevice
 	for _, st := range steps {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		a.mu.Lock()
 		if g.want != want {
 			a.mu.Unlock()

@@ -1,0 +1,90 @@
+package guest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hanok-cloud/hanok/internal/agent"
+	"github.com/hanok-cloud/hanok/internal/nodeapi"
+)
+
+// kvmWorks asks the kernel rather than look for the device's file alone.
+func kvmWorks() bool {
+	f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	const getAPIVersion = 0xae00
+	version, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), getAPIVersion, 0)
+	return errno == 0 && version == 12
+}
+
+var versionText = regexp.MustCompile(`version (\d+)\.(\d+)\.(\d+)`)
+
+func qemuVersion(path string) (int, error) {
+	out, err := exec.Command(path, "--version").Output()
+	if err != nil {
+		return 0, fmt.Errorf("%s --version: %w", path, err)
+	}
+	return parseVersion(out)
+}
+
+func parseVersion(out []byte) (int, error) {
+	m := versionText.FindSubmatch(out)
+	if m == nil {
+		return 0, fmt.Errorf("qemu tells no version: %q", bytes.TrimSpace(out))
+	}
+	n := 0
+	for _, part := range m[1:] {
+		v, err := strconv.Atoi(string(part))
+		if err != nil || v > 999 {
+			return 0, fmt.Errorf("qemu tells no version: %q", bytes.TrimSpace(out))
+		}
+		n = n*1000 + v
+	}
+	return n, nil
+}
+
+// checkMemory refuses a guest that the machine has no memory for: otherwise the kernel ends another one.
+func (d *Driver) checkMemory(g *nodeapi.Guest) error {
+	free, err := availableMiB()
+	if err != nil {
+		return err
+	}
+	if need := g.MemoryMiB + d.o.ReservedMemoryMiB; free < need {
+		return agent.Final("Stop or delete servers on the node, or start this one elsewhere.",
+			"guest %s: the node has %d MiB of memory left, and the guest needs %d besides the %d that stay in reserve", g.ID, free, g.MemoryMiB, d.o.ReservedMemoryMiB)
+	}
+	return nil
+}
+
+var memAvailable = regexp.MustCompile(`(?m)^MemAvailable:\s+(\d+) kB$`)
+
+func availableMiB() (int64, error) {
+	raw, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0, err
+	}
+	m := memAvailable.FindSubmatch(raw)
+	if m == nil {
+		return 0, errors.New("/proc/meminfo tells no MemAvailable")
+	}
+	kib, err := strconv.ParseInt(string(m[1]), 10, 64)
+	return kib >> 10, err
+}
+
+func ignoreEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}

@@ -22,7 +22,7 @@ while [ $# -gt 0 ]; do
   esac
 done
 [ -n "$out" ] || die "--out FILE.qcow2 is missing"
-for p in apt-get dpkg-deb cpio mke2fs debugfs sfdisk grub-mkimage qemu-img; do
+for p in apt-get dpkg-deb cpio mke2fs dumpe2fs debugfs grub-mkimage qemu-img; do
   command -v $p >/dev/null || die "the program $p is missing; install the packages listed in $here/packages"
 done
 # Everything in the image belongs to root; without being root, a user namespace in which we are makes it so.
@@ -68,10 +68,13 @@ fi
 
 # --- unpacked packages
 g=$work/pkg; mkdir "$g"
-# Neither documents nor translations.
-newest() { local v=("$cache/debs/$1"_*.deb); printf '%s\n' "${v[@]}" | sort -V | tail -1; }
-for p in "${packages[@]}"; do [ "$p" = busybox-static ] || newest "$p"; done |
-  xargs -P 2 -n 1 sh -c 'dpkg-deb --fsys-tarfile "$1" | tar -x -C "$0" --keep-directory-symlink --exclude="./usr/share/*" --exclude="./usr/include/*"' "$g"
+declare -A deb # the newest of each package in the cache
+while read -r f; do deb[${f%%_*}]=$cache/debs/$f; done < <(cd "$cache/debs" && printf '%s\n' *.deb | sort -V)
+# Neither documents nor translations, nor those of the kernel's modules that no virtual machine here has a use for.
+for p in "${packages[@]}"; do [ "$p" = busybox-static ] || echo "${deb[$p]}"; done |
+  xargs -P 2 -n 1 sh -c 'dpkg-deb --fsys-tarfile "$1" | tar -x -C "$0" --keep-directory-symlink --exclude="./usr/share/*" --exclude="./usr/include/*" \
+    --exclude="*/drivers/net/ethernet/*" --exclude="*/drivers/infiniband/*" --exclude="*/drivers/media/*" --exclude="*/drivers/md/*" --exclude="*/kernel/net/netfilter/*" \
+    --exclude="*/fs/btrfs/*" --exclude="*/fs/xfs/*" --exclude="*/fs/ceph/*" --exclude="*/fs/nfs*" --exclude="*/fs/smb/*" --exclude="*/kernel/sound/*"' "$g"
 kver=$(ls "$g/lib/modules"); km=$g/lib/modules/$kver/kernel
 
 # --- kernel modules: those listed and those they need, dependencies first
@@ -90,7 +93,7 @@ with_deps() { # appends to $order
 # --- initrd
 i=$work/initrd; r=$work/root
 mkdir -p "$i"/{bin,dev,proc,sys,mnt,mod} "$r/usr/lib/modules/$kver"
-mkdir "$work/static"; dpkg-deb -x "$(newest busybox-static)" "$work/static"; static=$work/static/bin/busybox
+mkdir "$work/static"; dpkg-deb -x "${deb[busybox-static]}" "$work/static"; static=$work/static/bin/busybox
 install -m 755 "$static" "$i/bin/busybox"
 ln -s busybox "$i/bin/sh"
 install -m 755 "$here/initrd/init" "$i/init"
@@ -156,14 +159,21 @@ make_fs() { # FILE
   rm -f "$1"
   E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH mke2fs -q -F -t ext4 -b 4096 -I 256 -i 32768 -m 1 -J size=4 -U "$uuid" -L hanok-root \
     -E "hash_seed=$uuid,resize=268435456,lazy_itable_init=1" -d "$r" "$1" ${fs_mib}M >/dev/null
+  # The change times are those of the copies just made; they alone would make every build differ.
+  dumpe2fs -h "$1" 2>/dev/null | awk -F': *' -v at="@$SOURCE_DATE_EPOCH" '{ v[$1] = $2 }
+    END { for (i = 11; i <= v["Inode count"] - v["Free inodes"]; i++) print "sif <" i "> ctime " at }' > "$work/times"
+  E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH debugfs -w -f "$work/times" "$1" >/dev/null 2>&1
 }
 make_fs "$work/part"
 sed "s|@CMDLINE@|$cmdline|" "$here/grub.cfg" > "$work/grub.cfg"
 grub-mkimage -O i386-pc -o "$work/core.img" -c "$work/grub.cfg" -p '(hd0,msdos1)/boot/grub' biosdisk part_msdos ext2 linux normal
 [ "$(stat -c %s "$work/core.img")" -lt $((2047 * 512)) ] || die "GRUB's core image does not fit before the first partition"
 truncate -s $(((fs_mib + 1) * 1024 * 1024)) "$work/disk"
-printf 'label-id: 0x686e6f6b\n2048,,L,*\n' | sfdisk -q "$work/disk"
+# The boot record: a disk signature, one active Linux partition from sector 2048, the mark. Addresses by cylinder are void.
+le32() { printf '\\x%02x' $(($1 & 255)) $(($1 >> 8 & 255)) $(($1 >> 16 & 255)) $(($1 >> 24 & 255)); }
 dd if=/usr/lib/grub/i386-pc/boot.img of="$work/disk" bs=440 count=1 conv=notrunc status=none # expects the core at sector 1
+printf "hnk0\0\0\x80\xfe\xff\xff\x83\xfe\xff\xff$(le32 2048)$(le32 $((fs_mib * 2048)))" | dd of="$work/disk" bs=1 seek=440 conv=notrunc status=none
+printf '\x55\xaa' | dd of="$work/disk" bs=1 seek=510 conv=notrunc status=none
 dd if="$work/core.img" of="$work/disk" bs=512 seek=1 conv=notrunc status=none
 dd if="$work/part" of="$work/disk" bs=1M seek=1 conv=notrunc,sparse status=none
 mkdir -p "$(dirname "$out")"

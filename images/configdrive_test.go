@@ -73,7 +73,7 @@ func newKey(t *testing.T) (ssh.Signer, string) {
 	return signer, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey()))) + " test@house"
 }
 
-// TestConfigDrive boots without any network service: all that the guest knows it knows from the drive, and all
+// TestConfigDrive boots without a metadata service, one interface static and one with QEMU's built-in DHCP server: all that the guest knows it knows from the drive, and all
 // that the test knows it reads on the console, where the user data prints it.
 func TestConfigDrive(t *testing.T) {
 	t.Parallel()
@@ -112,9 +112,9 @@ Content-Type: text/x-shellscript
 echo "host=$(hostname) keys=$(wc -l < /home/hanok/.ssh/authorized_keys) root=$(wc -l < /root/.ssh/authorized_keys)"
 echo "plan=$(stat -c %a /etc/house/plan.txt) $(md5sum < /etc/house/plan.txt)"
 echo "mib=$(df -m / | awk 'NR == 2 { print $2 }')"
-echo "addr=$(ip -4 -o addr show eth0 | awk '{ print $4 }') mtu=$(cat /sys/class/net/eth0/mtu) via=$(ip route show default | awk '{ print $3 }')"
+echo "addr=$(ip -4 -o addr show eth0 | awk '{ print $4 }') mtu=$(cat /sys/class/net/eth0/mtu) via=$(ip route show default dev eth0 | awk '{ print $3 }')"
+echo "addr1=$(ip -4 -o addr show eth1 | awk '{ print $4 }')"
 echo "addr6=$(ip -6 -o addr show eth0 scope global | awk '{ print $4 }')"
-echo "routes=$(ip route | xargs)"
 echo "dns=$(awk '{ print $2 }' /etc/resolv.conf | xargs)"
 echo "drive=$(blkid -L config-2 -o device)"
 exit 7
@@ -126,10 +126,12 @@ exit 7
 			"public_keys": map[string]string{"my.key": key + "\n"}, "random_seed": "c2VlZA==",
 		}),
 		"network_data.json": toJSON(t, map[string]any{
-			"links": []any{map[string]any{"id": "tap1", "type": "ovs", "mtu": 1400, "ethernet_mac_address": "FA:16:3e:00:00:01", "vif_id": "x"}},
+			"links": []any{map[string]any{"id": "tap1", "type": "ovs", "mtu": 1400, "ethernet_mac_address": "FA:16:3e:00:00:01", "vif_id": "x"},
+				map[string]any{"id": "tap2", "type": "ovs", "mtu": nil, "ethernet_mac_address": "fa:16:3e:00:00:04", "vif_id": "y"}},
 			"networks": []any{
 				map[string]any{"id": "network0", "type": "ipv4", "link": "tap1", "ip_address": "10.7.0.5", "netmask": "255.255.240.0",
 					"routes": []any{map[string]any{"network": "0.0.0.0", "netmask": "0.0.0.0", "gateway": "10.7.0.1"}}},
+				map[string]any{"id": "network2", "type": "ipv4_dhcp", "link": "tap2"},
 				map[string]any{"id": "network1", "type": "ipv6", "link": "tap1", "ip_address": "fd00::5", "netmask": "ffff:ffff:ffff:ffff::"},
 			},
 			"services": []any{map[string]any{"type": "dns", "address": "10.7.0.2"}},
@@ -138,7 +140,8 @@ exit 7
 	})
 	g := boot(t, 96, "2G",
 		"-drive", "file="+drive+",if=none,id=cd,format=raw,readonly=on", "-device", "virtio-blk-pci,drive=cd",
-		"-netdev", "hubport,hubid=1,id=n0", "-device", "virtio-net-pci,netdev=n0,mac=fa:16:3e:00:00:01,romfile=")
+		"-netdev", "hubport,hubid=1,id=n0", "-device", "virtio-net-pci,netdev=n0,mac=fa:16:3e:00:00:01,romfile=",
+		"-netdev", "user,id=n1,restrict=on", "-device", "virtio-net-pci,netdev=n1,mac=fa:16:3e:00:00:04,romfile=")
 	g.waitConsole(t, `hanok-guest: user data 001 ended with status`, 0)
 	g.waitConsole(t, `login: `, 0)
 	text := g.text()
@@ -149,10 +152,11 @@ exit 7
 		"root@other (ED25519)\n-----END SSH HOST KEY FINGERPRINTS-----\n",
 		`hanok-guest: cloud-config: "package_update" is not supported by this small guest`,
 		"host=other keys=2 root=2\n",
-		// md5sum of: first "line"\n  second\tline # kept\n, the backslash and t being two characters
+		// The sum of what write_files gives; the backslash in it is one, as literal blocks have no escapes.
 		"plan=640 5f10fd019a2570eae7765c38a93c09b1  -\n",
 		"addr=10.7.0.5/20 mtu=1400 via=10.7.0.1\n",
 		"addr6=fd00::5/64\n",
+		"addr1=10.0.2.15/24\n",
 		"dns=10.7.0.2\n",
 		"drive=/dev/vdb\n",
 		"runcmd one: hello\n",

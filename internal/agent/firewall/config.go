@@ -47,6 +47,10 @@ type Network struct {
 	MAC net.HardwareAddr
 	// Open: the node itself may talk on this bridge; otherwise what would reach the node is dropped.
 	Open bool
+	// Tunnel is the device to the other nodes and Service the MAC that the network's DHCP service has on every
+	// one of them: its frames stay on their node, so that each guest meets the service of its own.
+	Tunnel  string
+	Service net.HardwareAddr
 }
 
 // Config is everything the rules are made of.

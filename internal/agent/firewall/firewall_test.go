@@ -80,7 +80,7 @@ func TestRuleText(t *testing.T) {
 func sample() Change {
 	networks := map[string]*Network{
 		"public": {Bridge: "brqffff0001-00", Zone: 1, MAC: mac(0xff), Open: true},
-		"tenant": {Bridge: "brqaaaa0001-00", Zone: 2, MAC: mac(0xaa)},
+		"tenant": {Bridge: "brqaaaa0001-00", Zone: 2, MAC: mac(0xaa), Tunnel: "vxlan-100", Service: mac(0xdd)},
 	}
 	p := func(id string, n int, groups ...string) *Port {
 		return &Port{ID: id, Device: "tap" + id, Zone: 2, MAC: mac(n), IPs: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, byte(n)})}, Groups: groups, Security: true}
@@ -189,6 +189,9 @@ func randomChange(r *rand.Rand) Change {
 			c.Networks[id] = nil
 			if r.IntN(3) > 0 {
 				c.Networks[id] = &Network{Bridge: "brq" + id + "0001-00", Zone: uint16(id[0]), MAC: mac(int(id[0])), Open: r.IntN(2) == 0}
+				if r.IntN(2) == 0 {
+					c.Networks[id].Tunnel, c.Networks[id].Service = "vxlan-"+id, mac(r.IntN(9))
+				}
 			}
 		case 1, 2:
 			id := fmt.Sprintf("port%d", r.IntN(12))

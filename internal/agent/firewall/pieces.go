@@ -237,6 +237,9 @@ next:
 func networkPiece(n Network) piece {
 	out := newPiece()
 	out.add("inet", "zones", quote(n.Bridge), elem{val: fmt.Sprint(n.Zone), key: ifname(n.Bridge), raw: binary.NativeEndian.AppendUint16(nil, n.Zone)})
+	if n.Tunnel != "" && n.Service != nil {
+		out.add("bridge", "services", quote(n.Tunnel)+" . "+n.Service.String(), elem{key: concat(ifname(n.Tunnel), n.Service)})
+	}
 	if n.Open {
 		out.add("inet", "node_macs", quote(n.Bridge)+" . "+n.MAC.String(), elem{key: concat(ifname(n.Bridge), n.MAC)})
 	} else {

@@ -16,6 +16,7 @@ const table = "hanok"
 // judged by it: their peer on the same node may be stateful and must know the answers to its requests.
 const base = `table bridge hanok {
 	map port_mark { type ifname : mark; }
+	set services { type ifname . ether_addr; }
 	set macs { type mark . ether_addr; }
 	set addrs4 { type mark . ether_addr . ipv4_addr; }
 	set addrs6 { type mark . ether_addr . ipv6_addr; }
@@ -23,6 +24,7 @@ const base = `table bridge hanok {
 	set nets6 { type mark . ether_addr . ipv6_addr; flags interval; }
 	chain prerouting {
 		type filter hook prerouting priority -300; policy accept;
+		iifname . ether saddr @services drop
 		meta mark set iifname map @port_mark
 		meta mark & 0xff000000 != 0x4b000000 accept
 		meta mark . ether saddr != @macs drop
@@ -58,6 +60,7 @@ const base = `table bridge hanok {
 	}
 	chain forward {
 		type filter hook forward priority -300; policy accept;
+		oifname . ether saddr @services drop
 		meta mark & 0xff000000 == 0x4b000000 meta mark set 0
 		meta mark set oifname map @port_mark
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -413,7 +414,13 @@ func (d *Driver) applyFirewall(ctx context.Context, c changes, want State, netEr
 			return err
 		}
 		seg := d.segments[id]
-		change.Networks[id] = &firewall.Network{Bridge: seg.Bridge, Zone: zone, MAC: seg.MAC, Open: seg.Open}
+		fn := &firewall.Network{Bridge: seg.Bridge, Zone: zone, MAC: seg.MAC, Open: seg.Open}
+		if n := want.Networks[id]; n.Type == nodeapi.NetworkVXLAN && n.DHCPPort != nil {
+			if mac, err := net.ParseMAC(n.DHCPPort.MAC); err == nil {
+				fn.Tunnel, fn.Service = seg.Uplink, mac
+			}
+		}
+		change.Networks[id] = fn
 	}
 	for _, id := range c.networks.gone {
 		change.Networks[id] = nil

@@ -92,7 +92,13 @@ func portPiece(p Port, mark uint32, cfg *Config) piece {
 		if prefix.IsSingleIP() {
 			a := prefix.Addr()
 			out.add("bridge", "addrs"+family, fmt.Sprintf("%s . %s . %s", m, mac, a), elem{key: concat(mb, mac, a.AsSlice())})
+			if a.Is6() { // what it may say of itself in a neighbour advertisement
+				out.add("bridge", "targets6", fmt.Sprintf("%s . %s . 0x%x", m, mac, a.AsSlice()), elem{key: concat(mb, mac, a.AsSlice())})
+			}
 			return
+		}
+		if prefix.Addr().Is6() {
+			out.add("bridge", "any_target6", m, elem{key: mb})
 		}
 		out.add("bridge", "nets"+family, fmt.Sprintf("%s . %s . %s", m, mac, rangeText(prefix)), elem{})
 	}

@@ -14,12 +14,15 @@ const table = "hanok"
 // neutron/plugins/ml2/drivers/linuxbridge/agent/arp_protect.py and the fixed rules of
 // neutron/agent/linux/iptables_firewall.py. Packets of stateless ports are tracked all the same, and only not
 // judged by it: their peer on the same node may be stateful and must know the answers to its requests.
+// The target of a neighbour advertisement is read as raw bits: nft has no word for it before 1.0.8.
 const base = `table bridge hanok {
 	map port_mark { type ifname : mark; }
 	set services { type ifname . ether_addr; }
 	set macs { type mark . ether_addr; }
 	set addrs4 { type mark . ether_addr . ipv4_addr; }
 	set addrs6 { type mark . ether_addr . ipv6_addr; }
+	set targets6 { typeof meta mark . ether saddr . @th,64,128; }
+	set any_target6 { type mark; }
 	set nets4 { type mark . ether_addr . ipv4_addr; flags interval; }
 	set nets6 { type mark . ether_addr . ipv6_addr; flags interval; }
 	chain prerouting {
@@ -48,6 +51,7 @@ const base = `table bridge hanok {
 	}
 	chain ip6_from_guest {
 		icmpv6 type nd-router-advert drop
+		icmpv6 type nd-neighbor-advert meta mark != @any_target6 meta mark . ether saddr . @th,64,128 != @targets6 drop
 		udp sport 547 udp dport 546 drop
 		ip6 saddr :: icmpv6 type { 131, 133, 135, 143 } accept
 		meta mark . ether saddr . ip6 saddr @addrs6 accept

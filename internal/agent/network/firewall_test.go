@@ -95,6 +95,10 @@ func TestSpoofing(t *testing.T) {
 		{"IPv6 spoofed", false, func(tag byte) []byte { return icmp6Frame(own, "fe80::1", 128, tag) }},
 		{"router advertisement", false, func(tag byte) []byte { return icmp6Frame(own, "fe80::f816:3eff:fe00:11", 134, tag) }},
 		{"neighbour solicitation from ::", true, func(tag byte) []byte { return icmp6Frame(own, "::", 135, tag) }},
+		{"own neighbour advertisement", true, func(tag byte) []byte {
+			return ndFrame(own, "fe80::f816:3eff:fe00:11", "fe80::f816:3eff:fe00:11", 136, tag)
+		}},
+		{"neighbour advertisement of another's address", false, func(tag byte) []byte { return ndFrame(own, "fe80::f816:3eff:fe00:11", "fe80::12", 136, tag) }},
 		{"echo from ::", false, func(tag byte) []byte { return icmp6Frame(own, "::", 128, tag) }},
 		{"unknown ethertype", false, func(tag byte) []byte {
 			return append(append(append([]byte{}, to...), own...), 0x88, 0xb5, 0xa5, 0x5a, tag, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
@@ -151,9 +155,14 @@ func arpFrame(src, sender []byte, ip string, tag byte) []byte {
 }
 
 func icmp6Frame(src []byte, from string, kind, tag byte) []byte {
+	return ndFrame(src, from, "fe80::12", kind, tag)
+}
+
+// ndFrame is an ICMPv6 message with a target where neighbour discovery has it.
+func ndFrame(src []byte, from, target string, kind, tag byte) []byte {
 	f := append([]byte{0x33, 0x33, 0, 0, 0, 1}, src...)
 	body := []byte{kind, 0, 0, 0, 0, 0, 0, 0}
-	body = append(body, netip.MustParseAddr("fe80::12").AsSlice()...)
+	body = append(body, netip.MustParseAddr(target).AsSlice()...)
 	body = append(body, 0xa5, 0x5a, tag, 0)
 	a, b := netip.MustParseAddr(from), netip.MustParseAddr("ff02::1")
 	pseudo := append(append(a.AsSlice(), b.AsSlice()...), 0, 0, 0, byte(len(body)), 0, 0, 0, 58)

@@ -161,6 +161,7 @@ func (srv *Server) serve(m *mounted, hw http.ResponseWriter, hr *http.Request, p
 
 func (srv *Server) handle(m *mounted, r *Request, w http.ResponseWriter, path string) error {
 	ctx := WithRequestID(r.HTTP.Context(), r.ID)
+	asked := path
 	if m.s.Rewrite != nil {
 		path = m.s.Rewrite(r.HTTP, path)
 	}
@@ -178,6 +179,9 @@ func (srv *Server) handle(m *mounted, r *Request, w http.ResponseWriter, path st
 	caller, err := srv.authenticate(ctx, r)
 	if err != nil {
 		return err
+	}
+	if caller != nil && caller.AccessRules != nil && !caller.AccessRules.allow(m.s.Name, r.HTTP, asked) {
+		caller = nil
 	}
 	r.Caller = caller
 	// Upstream's services authenticate before they look at the path: an anonymous request never learns which paths exist.

@@ -173,6 +173,8 @@ type Caller struct {
 	Token                                                      string
 	AuditID                                                    string
 	ExpiresAt                                                  int64 // microseconds
+	// AccessRules limit what an application credential's token may ask for; nil: no limit.
+	AccessRules AccessRules
 	// Creds is the same for the policy engine.
 	Creds *policy.Creds
 	// Extra is the authenticating service's own value (identity's whole token).

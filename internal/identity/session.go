@@ -211,6 +211,13 @@ func (se *session) makeCaller() *api.Caller {
 	for _, r := range se.roles {
 		c.Roles, c.RoleIDs = append(c.Roles, r.Name), append(c.RoleIDs, r.ID)
 	}
+	if a := se.appCred; a != nil && a.restrictedBy {
+		c.AccessRules = api.AccessRules{}
+		for _, e := range a.accessRules {
+			d := asDoc(e)
+			c.AccessRules = append(c.AccessRules, api.AccessRule{Service: str(d, "service"), Method: str(d, "method"), Path: str(d, "path")})
+		}
+	}
 	c.Creds = &policy.Creds{UserID: c.UserID, UserDomainID: c.UserDomainID, ProjectID: c.ProjectID, ProjectDomainID: c.ProjectDomainID,
 		DomainID: c.DomainID, Roles: c.Roles, Values: map[string]any{"token": token}}
 	if se.System {

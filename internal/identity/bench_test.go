@@ -1,0 +1,73 @@
+package identity_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/hanok-cloud/hanok/internal/db"
+	"github.com/hanok-cloud/hanok/internal/db/dbtest"
+)
+
+// benchEach measures requests through the HTTP handler on SQLite and, when there is one, PostgreSQL.
+func benchEach(b *testing.B, request func(c *cloud) (method, path, body string, header []string, code int)) {
+	run := func(name string, open func() *db.DB) {
+		b.Run(name, func(b *testing.B) {
+			c := newCloud(b, open())
+			method, path, body, header, code := request(c)
+			b.ReportAllocs()
+			for b.Loop() {
+				r := httptest.NewRequest(method, "/identity"+path, strings.NewReader(body))
+				r.Header.Set("X-Auth-Token", c.admin)
+				for i := 0; i+1 < len(header); i += 2 {
+					r.Header.Set(header[i], header[i+1])
+				}
+				w := httptest.NewRecorder()
+				c.h.ServeHTTP(w, r)
+				if w.Code != code {
+					b.Fatal(w.Code, w.Body.String())
+				}
+			}
+		})
+	}
+	run("sqlite", func() *db.DB {
+		d, err := db.Open(b.Context(), db.Options{URL: "sqlite:" + filepath.Join(b.TempDir(), "hanok.db")})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { _ = d.Close() })
+		return d
+	})
+	run("postgres", func() *db.DB { return dbtest.Postgres(b) })
+}
+
+func BenchmarkValidate(b *testing.B) {
+	benchEach(b, func(c *cloud) (string, string, string, []string, int) {
+		return "GET", "/v3/auth/tokens", "", []string{"X-Subject-Token", c.login("admin", "secret", project("admin"))}, http.StatusOK
+	})
+}
+
+func BenchmarkTokenFromToken(b *testing.B) {
+	benchEach(b, func(c *cloud) (string, string, string, []string, int) {
+		return "POST", "/v3/auth/tokens", `{"auth":{"identity":{"methods":["token"],"token":{"id":"` + c.login("admin", "secret", "") + `"}},` + project("admin") + `}}`, nil, http.StatusCreated
+	})
+}
+
+// A login that was verified before.
+func BenchmarkTokenFromPassword(b *testing.B) {
+	benchEach(b, func(c *cloud) (string, string, string, []string, int) {
+		return "POST", "/v3/auth/tokens", authBody("admin", "secret", project("admin")), nil, http.StatusCreated
+	})
+}
+
+func BenchmarkListProjects(b *testing.B) {
+	benchEach(b, func(c *cloud) (string, string, string, []string, int) {
+		for i := range 98 {
+			c.create("project", fmt.Sprintf(`{"name":"p%d"}`, i))
+		}
+		return "GET", "/v3/projects", "", nil, http.StatusOK
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/hanok-cloud/hanok/internal/api"
@@ -196,27 +197,31 @@ func (s *Service) findUser(tx *db.Tx, ref doc) (id, hash string, err error) {
 	return id, hash, err
 }
 
+// knownUser is a user as far as a login needs it; empty when there is none.
+type knownUser struct{ id, hash string }
+
 func (s *Service) provePassword(ctx context.Context, data doc) (string, error) {
 	if _, ok := data["user"]; !ok {
 		return "", expecting("user", "password")
 	}
 	ref := object(data, "user")
-	var id, hash string
-	err := s.read(ctx, func(tx *db.Tx) (err error) {
-		id, hash, err = s.findUser(tx, ref)
-		return err
+	dom := object(ref, "domain")
+	key := fmt.Sprintf("user|%q|%q|%q|%q|%v", str(ref, "id"), str(ref, "name"), str(dom, "id"), str(dom, "name"), ref["domain"] == nil)
+	found, err := recall(ctx, s, key, small[knownUser], func(tx *db.Tx) (knownUser, error) {
+		id, hash, err := s.findUser(tx, ref)
+		return knownUser{id, hash}, err
 	})
 	if err != nil {
 		return "", err
 	}
-	ok, err := s.passwords.verify(ctx, hash, str(ref, "password"))
+	ok, err := s.passwords.verify(ctx, found.hash, str(ref, "password"))
 	if err != nil {
 		return "", err
 	}
-	if !ok || id == "" {
+	if !ok || found.id == "" {
 		return "", unauthorized(errPassword)
 	}
-	return id, nil
+	return found.id, nil
 }
 
 func (s *Service) proveToken(ctx context.Context, data, auth doc, p *authentication) (string, error) {

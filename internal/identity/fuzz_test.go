@@ -26,7 +26,9 @@ func sampleTokens() []*Token {
 		with(func(t *Token) { t.System = true }),
 		with(func(t *Token) { t.ProjectID, t.TrustID = id, id }),
 		with(func(t *Token) { t.TrustID = id }),
-		with(func(t *Token) { t.ProjectID, t.AppCredID, t.Methods = "named-project", id, []string{"application_credential"} }),
+		with(func(t *Token) {
+			t.ProjectID, t.AppCredID, t.Methods = "named-project", id, []string{"application_credential"}
+		}),
 		with(func(t *Token) { t.UserID = "a user by another name than a UUID" }),
 	}
 }

@@ -52,6 +52,7 @@ type Service struct {
 	// token keys were read.
 	epoch, keysEpoch atomic.Int64
 	catalog          atomic.Pointer[catalog]
+	memo             atomic.Pointer[memo]
 }
 
 // New prepares the service: it makes the token keys at the first start.

@@ -2,7 +2,7 @@ package identity
 
 import (
 	"context"
-	"encoding/json"
+	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
@@ -139,7 +139,8 @@ func page(q url.Values) (limit int, marker string, err error) {
 	return limit, q.Get("marker"), nil
 }
 
-// list answers a list request. Without filters that need the document it reads (id, revision) pairs and takes the documents from the cache.
+// list answers a list request: from the memo while nothing has changed, else from (id, revision) pairs and the documents that are cached under
+// them, else, with filters that need the document, from the documents.
 func (s *Service) list(ctx context.Context, r *api.Request, l listing) (api.JSON, error) {
 	checks := l.narrow(r.Query())
 	if l.keep != nil {
@@ -152,34 +153,36 @@ func (s *Service) list(ctx context.Context, r *api.Request, l listing) (api.JSON
 	if marker != "" {
 		l.where.Add("id > ?", marker)
 	}
-	var docs [][]byte
-	var ids []string
-	err = s.read(ctx, func(tx *db.Tx) error {
-		docs, ids = nil, nil
-		if len(checks) == 0 {
-			docs, ids, err = s.cached(tx, r, &l, limit)
-			return err
-		}
-		all, err := l.kind.all(tx, &l.where)
+	key := "list|" + l.kind.singular + "|" + l.path + "|" + l.where.SQL() + fmt.Sprintf("%q", l.where.Args()) + "|" + base(r) + "|" + selfURL(r)
+	return recall(ctx, s, key, func(b api.JSON) int { return len(b) }, func(tx *db.Tx) (api.JSON, error) {
+		docs, ids, err := s.collect(tx, r, &l, checks, limit)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		for _, d := range all {
-			if slices.ContainsFunc(checks, func(ok func(doc) bool) bool { return !ok(d) }) {
-				continue
-			}
-			b, err := s.encode(r, &l, d)
-			if err != nil {
-				return err
-			}
-			docs, ids = append(docs, b), append(ids, str(d, "id"))
-		}
-		return nil
+		return s.wrap(r, l.kind.plural, docs, ids, limit), nil
 	})
-	if err != nil {
-		return nil, err
+}
+
+// collect gathers a list's documents.
+func (s *Service) collect(tx *db.Tx, r *api.Request, l *listing, checks []func(doc) bool, limit int) (docs [][]byte, ids []string, err error) {
+	if len(checks) == 0 {
+		return s.cached(tx, r, l, limit)
 	}
-	return s.wrap(r, l.kind.plural, docs, ids, limit), nil
+	all, err := l.kind.all(tx, &l.where)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, d := range all {
+		if slices.ContainsFunc(checks, func(ok func(doc) bool) bool { return !ok(d) }) {
+			continue
+		}
+		b, err := s.encode(r, l, d)
+		if err != nil {
+			return nil, nil, err
+		}
+		docs, ids = append(docs, b), append(ids, str(d, "id"))
+	}
+	return docs, ids, nil
 }
 
 // wrap is {"users": […], "links": {…}}, cut at the page's end.
@@ -289,16 +292,4 @@ func docsJSON(list []doc) (docs [][]byte, ids []string, err error) {
 func (s *Service) collection(r *api.Request, key string, list []doc) (api.JSON, error) {
 	docs, ids, err := docsJSON(list)
 	return s.wrap(r, key, docs, ids, 0), err
-}
-
-// plain makes numbers and nested values of a body comparable to those read back from the database.
-func plain(v any) (out any) {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return v
-	}
-	if json.Unmarshal(b, &out) != nil {
-		return v
-	}
-	return out
 }

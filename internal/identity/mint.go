@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -46,20 +47,23 @@ func (s *Service) readScope(ctx context.Context, auth, identity doc, methods []s
 		return expecting("system, project, domain, OS-TRUST:trust or unscoped", "scope")
 	}
 	p.fixed = true
+	if sc["system"] != nil {
+		p.scope.system = true
+		return nil
+	}
+	if ref := object(sc, "project"); ref != nil {
+		dom := object(ref, "domain")
+		key := fmt.Sprintf("project|%q|%q|%q|%q|%v", str(ref, "id"), str(ref, "name"), str(dom, "id"), str(dom, "name"), ref["domain"] == nil)
+		id, err := recall(ctx, s, key, small[string], func(tx *db.Tx) (string, error) { return s.scopeProject(tx, ref) })
+		p.scope.project = id
+		return err
+	}
+	if ref := object(sc, "domain"); ref != nil {
+		id, err := recall(ctx, s, fmt.Sprintf("domain|%q|%q", str(ref, "id"), str(ref, "name")), small[string], func(tx *db.Tx) (string, error) { return s.scopeDomain(tx, ref) })
+		p.scope.domain = id
+		return err
+	}
 	return s.read(ctx, func(tx *db.Tx) error {
-		switch {
-		case sc["system"] != nil:
-			p.scope.system = true
-			return nil
-		case sc["project"] != nil:
-			id, err := s.scopeProject(tx, object(sc, "project"))
-			p.scope.project = id
-			return err
-		case sc["domain"] != nil:
-			id, err := s.scopeDomain(tx, object(sc, "domain"))
-			p.scope.domain = id
-			return err
-		}
 		id := str(object(sc, "OS-TRUST:trust"), "id")
 		if id == "" {
 			return expecting("trust_id", "trust")
@@ -139,27 +143,7 @@ func (s *Service) mint(ctx context.Context, p *authentication) (*session, error)
 	if p.parent != "" {
 		t.AuditIDs = append(t.AuditIDs, p.parent)
 	}
-	var se *session
-	run := func(tx *db.Tx) error {
-		if err := s.defaultScope(tx, p, t); err != nil {
-			return err
-		}
-		if err := s.checkMethods(tx, t); err != nil {
-			return err
-		}
-		if se, err = s.resolve(tx, t, true); err != nil {
-			return err
-		}
-		if p.trust == "" {
-			return nil
-		}
-		return consumeTrust(tx, p.trust, se)
-	}
-	if p.trust != "" {
-		err = s.o.DB.Write(ctx, run)
-	} else {
-		err = s.read(ctx, run)
-	}
+	se, err := s.earn(ctx, p, t)
 	var f *fault.Error
 	if errors.Is(err, errRefused) && !errors.As(err, &f) {
 		return nil, unauthorized(err)
@@ -173,6 +157,61 @@ func (s *Service) mint(ctx context.Context, p *authentication) (*session, error)
 	se.caller.Token = se.id
 	s.sessions.put(se.id, se)
 	return se, nil
+}
+
+// earn works out what the token will stand for. Without a delegation that is the same for every token of the user and scope.
+func (s *Service) earn(ctx context.Context, p *authentication, t *Token) (*session, error) {
+	prepare := func(tx *db.Tx) error {
+		if err := s.defaultScope(tx, p, t); err != nil {
+			return err
+		}
+		return s.checkMethods(tx, t)
+	}
+	if p.trust != "" {
+		return inWrite(ctx, s, func(tx *db.Tx) (*session, error) {
+			if err := prepare(tx); err != nil {
+				return nil, err
+			}
+			se, err := s.resolve(tx, t, true)
+			if err != nil {
+				return nil, err
+			}
+			return se, consumeTrust(tx, p.trust, se)
+		})
+	}
+	if p.appCred != "" {
+		return inRead(ctx, s, func(tx *db.Tx) (*session, error) {
+			if err := prepare(tx); err != nil {
+				return nil, err
+			}
+			return s.resolve(tx, t, true)
+		})
+	}
+	key := fmt.Sprintf("session|%s|%+v|%v|%v|%v", p.user, p.scope, p.fixed, p.unscoped, t.Methods)
+	model, err := recall(ctx, s, key, small[*session], func(tx *db.Tx) (*session, error) {
+		of := *t
+		if err := s.defaultScope(tx, p, &of); err != nil {
+			return nil, err
+		}
+		if err := s.checkMethods(tx, &of); err != nil {
+			return nil, err
+		}
+		return s.resolve(tx, &of, true)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return model.like(t), nil
+}
+
+// like is a session of the same user and scope for another token.
+func (se *session) like(t *Token) *session {
+	t.ProjectID, t.userEpoch, t.scopeEpoch = se.ProjectID, se.userEpoch, se.scopeEpoch
+	out := &session{Token: t, epoch: se.epoch, user: se.user, project: se.project, domain: se.domain, roles: se.roles, domainEpoch: se.domainEpoch, bodies: map[string][]byte{}}
+	c := *se.caller
+	c.AuditID, c.ExpiresAt, c.Extra, c.Token = t.AuditIDs[0], t.ExpiresAt, out, ""
+	out.caller = &c
+	return out
 }
 
 // consumeTrust takes one of a trust's uses; its tokens end with it.

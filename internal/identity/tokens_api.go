@@ -58,7 +58,6 @@ type tokenBody struct {
 	Roles     *[]roleRef      `json:"roles,omitempty"`
 	Trust     *tokenTrust     `json:"OS-TRUST:trust,omitempty"`
 	AppCred   *tokenAppCred   `json:"application_credential,omitempty"`
-	Catalog   json.RawMessage `json:"catalog,omitempty"`
 }
 
 func userBody(a account) tokenUser {
@@ -113,7 +112,10 @@ func (s *Service) render(ctx context.Context, se *session, public string, withCa
 	if b := se.bodies[key]; b != nil {
 		return b, nil
 	}
-	body := se.body()
+	b, err := api.Marshal(map[string]tokenBody{"token": se.body()}, api.Version{})
+	if err != nil {
+		return nil, err
+	}
 	if withCatalog {
 		c, err := s.catalogAt(ctx, se.epoch)
 		if err != nil {
@@ -123,13 +125,12 @@ func (s *Service) render(ctx context.Context, se *session, public string, withCa
 		if se.trust != nil {
 			user = se.trust.trustor
 		}
-		if body.Catalog, err = c.render(public, se.ProjectID, user); err != nil {
+		list, err := c.render(public, se.ProjectID, user)
+		if err != nil {
 			return nil, err
 		}
-	}
-	b, err := api.Marshal(map[string]tokenBody{"token": body}, api.Version{})
-	if err != nil {
-		return nil, err
+		// The catalog is encoded already: it goes in before the two closing braces.
+		b = append(append(append(b[:len(b)-2], `,"catalog":`...), list...), "}}"...)
 	}
 	if len(se.bodies) > 8 {
 		clear(se.bodies)

@@ -25,7 +25,7 @@ func VXLANName(vni int) string { return "vxlan-" + strconv.Itoa(vni) }
 // VLANName is the VLAN device of a network, named as upstream does.
 func VLANName(physical string, vid int) string { return fmt.Sprintf("%s.%d", physical, vid) }
 
-// Short is the part of an id that fits into an interface's name.
+// short is the part of an id that fits into an interface's name.
 func short(id string) string { return id[:min(11, len(id))] }
 
 // IsBridge, IsTap and IsVXLAN tell whether a link's name is one that this package gives. Only such links

@@ -162,10 +162,17 @@ func (p *Passwords) Set(guest string, password []byte) error {
 	return nil
 }
 
-// Forget removes a guest's password with the guest.
-func (p *Passwords) Forget(guest string) error {
-	if err := os.Remove(p.file(guest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+// Keep forgets the passwords of guests that are gone.
+func (p *Passwords) Keep(there func(guestID string) bool) error {
+	entries, err := os.ReadDir(p.Dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return nil
+	var errs []error
+	for _, e := range entries {
+		if !there(e.Name()) {
+			errs = append(errs, os.Remove(filepath.Join(p.Dir, e.Name())))
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -349,6 +349,7 @@ func (d *Driver) sweep(want State) error {
 		}
 	}
 	return errors.Join(
+		d.passwords.Keep(func(id string) bool { _, ok := d.o.Guests(id); return ok }),
 		d.routers.Sweep(func(id string) bool { r := want.Routers[id]; return r != nil && r.AdminUp }),
 		sweepServices(d.o.NetnsDir, func(id string) bool { n := want.Networks[id]; return n != nil && n.DHCPPort != nil && n.AdminUp }),
 		d.bridges.Sweep(func(name string) bool { return keep[name] }),

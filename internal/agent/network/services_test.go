@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -257,5 +258,17 @@ func TestMetadata(t *testing.T) {
 	}
 	if s := get(g2.NS, "GET", pw, ""); s != "" {
 		t.Errorf("another guest's password: %q", s)
+	}
+	// It stays while the guest is there.
+	c.driver.Resync()
+	c.apply()
+	if s := get(g1.NS, "GET", pw, ""); s != "c2VjcmV0" {
+		t.Errorf("after a resync: %q", s)
+	}
+	delete(c.guests, p1.GuestID)
+	c.driver.Resync()
+	c.apply()
+	if left, _ := os.ReadDir(c.driver.passwords.Dir); len(left) != 0 {
+		t.Errorf("a password outlives its guest: %v", left)
 	}
 }

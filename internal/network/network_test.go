@@ -23,7 +23,9 @@ import (
 // tokens authenticates by a table.
 type tokens map[string]*api.Caller
 
-func (t tokens) Authenticate(_ context.Context, token string) (*api.Caller, error) { return t[token], nil }
+func (t tokens) Authenticate(_ context.Context, token string) (*api.Caller, error) {
+	return t[token], nil
+}
 
 func caller(project string, roles ...string) *api.Caller {
 	return &api.Caller{UserID: "u-" + project, ProjectID: project, Roles: roles, Creds: &policy.Creds{UserID: "u-" + project, ProjectID: project, Roles: roles}}

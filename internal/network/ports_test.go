@@ -121,7 +121,9 @@ func TestQuotaHoldsUnderConcurrency(t *testing.T) {
 		var wg sync.WaitGroup
 		codes := make([]int, 20)
 		for i := range codes {
-			wg.Go(func() { codes[i], _ = c.send("alice", "POST", "/ports", fmt.Sprintf(`{"port":{"network_id":"%s"}}`, n)) })
+			wg.Go(func() {
+				codes[i], _ = c.send("alice", "POST", "/ports", fmt.Sprintf(`{"port":{"network_id":"%s"}}`, n))
+			})
 		}
 		wg.Wait()
 		made := 0

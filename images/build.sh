@@ -53,14 +53,17 @@ missing() { for p in "${packages[@]}"; do compgen -G "$cache/debs/${p}_*.deb" >/
 mapfile -t packages < <(list "$here/guest-packages" | grep -vx linux-image-cloud-amd64)
 kernel=$(cat "$cache/kernel" 2>/dev/null || true)
 if [ -z "$kernel" ] || [ -n "$(missing)" ] || ! compgen -G "$cache/debs/${kernel}_*.deb" >/dev/null; then
-  [ -n "$(kernel_package)" ] || apt+=(-o Dir::State::lists="$cache/apt/lists")
-  [ -n "$(kernel_package)" ] || apt-get "${apt[@]}" update || die "apt-get update failed; the reason stands above"
-  kernel=$(kernel_package)
-  [ -n "$kernel" ] || die "apt knows no linux-image-cloud-amd64; are Debian's own sources in /etc/apt?"
+  download() {
+    kernel=$(kernel_package); [ -n "$kernel" ] || return 1
+    mapfile -t need < <(packages+=("$kernel"); missing)
+    [ "${#need[@]}" = 0 ] || (cd "$cache/debs" && apt-get "${apt[@]}" download "${need[@]}")
+  }
+  # With no lists on this machine, or with lists that name packages gone since, fresh ones are fetched into the cache.
+  download 2>"$work/apt" || {
+    apt+=(-o Dir::State::lists="$cache/apt/lists")
+    apt-get "${apt[@]}" update && download || { cat "$work/apt" >&2; die "apt could not download the packages in guest-packages; are Debian's own sources in /etc/apt?"; }
+  }
   packages+=("$kernel")
-  mapfile -t need < <(missing)
-  [ "${#need[@]}" = 0 ] || (cd "$cache/debs" && apt-get "${apt[@]}" download "${need[@]}") ||
-    die "apt could not download: ${need[*]}; if its lists are old, run apt-get update"
   echo "$kernel" > "$cache/kernel"
 else
   packages+=("$kernel")

@@ -129,3 +129,20 @@ func TestRender(t *testing.T) {
 		t.Errorf("ec2: %v %v", ec2["ami-launch-index"], err)
 	}
 }
+
+// FuzzLookup: whatever path a guest asks for, there is an answer or none.
+func FuzzLookup(f *testing.F) {
+	for _, p := range []string{"/", "/openstack/latest/meta_data.json", "/latest/meta-data/public-keys/0/openssh-key", "//..//openstack/./", "/ec2/\x00/%2e"} {
+		f.Add(p)
+	}
+	in := web()
+	f.Fuzz(func(t *testing.T, path string) {
+		a, ok := in.Lookup(path)
+		if ok && a.Type == "" {
+			t.Errorf("%q: an answer without a type", path)
+		}
+		if strings.Contains(string(a.Body), in.Guest.Metadata.AdminPass) {
+			t.Errorf("%q: hands out the administrator's password", path)
+		}
+	})
+}

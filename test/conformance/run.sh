@@ -81,7 +81,7 @@ make_room
 cp "$here"/*.py "$here"/*.txt "$here/features.ini" "$out/"
 start_cloud
 [ -z "${OS_CACERT:-}" ] || { cp "$OS_CACERT" "$out/ca.pem"; export OS_CACERT=/mnt/ca.pem REQUESTS_CA_BUNDLE=/mnt/ca.pem; }
-rm -rf "$out/tempest"
+rm -rf "$out/tempest" "$out/workspaces.yaml"
 inside tempest init --workspace-path /mnt/workspaces.yaml /mnt/tempest > "$out/init.log" 2>&1 || { cat "$out/init.log" >&2; fail "tempest init failed"; }
 inside python3 /mnt/tempest_conf.py /mnt/features.ini /mnt/tempest > "$out/tempest/etc/tempest.conf"
 inside python3 /mnt/results.py exclude /mnt/skips.txt > "$out/exclude"
@@ -90,6 +90,7 @@ bad=0
 for suite in "${suites[@]}"; do
   name=$(printf %s "$suite" | tr -c 'a-zA-Z0-9_' _)
   rm -rf "$out/tempest/$name"
+  mkdir "$out/tempest/$name"
   from=$SECONDS
   # stestr's own exit status counts expected failures, too: results.py judges.
   inside sh -c 'cd /mnt/tempest && exec stestr --repo-url "$1" run --subunit --exclude-list /mnt/exclude --concurrency "$2" "$3"' run \

@@ -54,8 +54,10 @@ def identity(cloud):
     }
     yield "identity", {
         "uri_v3": cloud.auth_url, "auth_version": "v3", "v3_endpoint_type": "public",
-        "region": env.get("OS_REGION_NAME", "RegionOne"), "ca_certificates_file": env.get("OS_CACERT", ""),
+        "region": env.get("OS_REGION_NAME", "RegionOne"),
     }
+    if env.get("OS_CACERT"):
+        yield "identity", {"ca_certificates_file": env["OS_CACERT"]}
     yield "service_available", {
         "glance": cloud.has("image"), "nova": cloud.has("compute"), "neutron": cloud.has("network"),
         "cinder": cloud.has("volumev3") or cloud.has("block-storage"), "swift": cloud.has("object-store"), "horizon": False,

@@ -13,7 +13,6 @@ import (
 // The parts of a cloud that are there from the start, with fixed ids where clients expect them.
 const (
 	defaultDomain = "default"
-	defaultRegion = "RegionOne"
 )
 
 // implied roles of the first start (keystone's bootstrap since 2023.2).
@@ -113,7 +112,7 @@ func (s *Service) bootstrap(tx *db.Tx, adminHash string) error {
 			}
 		}
 	}
-	if _, err := ensure(s.region, defaultRegion, "id = $1", []any{defaultRegion}, doc{}); err != nil {
+	if _, err := ensure(s.region, s.o.Region, "id = $1", []any{s.o.Region}, doc{}); err != nil {
 		return err
 	}
 	for _, c := range firstCatalog {
@@ -123,7 +122,7 @@ func (s *Service) bootstrap(tx *db.Tx, adminHash string) error {
 		}
 		for _, iface := range []string{"public", "internal", "admin"} {
 			if _, err := ensure(s.endpoint, newID(), "service_id = $1 AND interface = $2", []any{id, iface},
-				doc{"interface": iface, "region_id": defaultRegion, "service_id": id, "url": publicMark + c.path, "enabled": true}); err != nil {
+				doc{"interface": iface, "region_id": s.o.Region, "service_id": id, "url": publicMark + c.path, "enabled": true}); err != nil {
 				return err
 			}
 		}

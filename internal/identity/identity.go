@@ -23,6 +23,8 @@ type Options struct {
 	KEK []byte
 	// PublicEndpoint is where clients reach the cloud: scheme://host:port, no final slash. The catalog's endpoints follow it.
 	PublicEndpoint string
+	// Region is the catalog's region, made at the first start; empty: RegionOne.
+	Region string
 	// BcryptCost is the cost of new password hashes; 0: 12.
 	BcryptCost int
 	// TokenLifetime is how long a token is good for; 0: 4 hours.
@@ -57,6 +59,9 @@ type Service struct {
 
 // New prepares the service: it makes the token keys at the first start.
 func New(o Options) (*Service, error) {
+	if o.Region == "" {
+		o.Region = "RegionOne"
+	}
 	if o.TokenLifetime == 0 {
 		o.TokenLifetime = 4 * time.Hour
 	}

@@ -1,0 +1,210 @@
+// Package daemon puts the services together into the processes that the command starts: the all-in-one cloud, the controller, the
+// node, and the cloud in memory. It knows every service's constructor and nothing of what they do.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/hanok-cloud/hanok/internal/api"
+	"github.com/hanok-cloud/hanok/internal/compute"
+	"github.com/hanok-cloud/hanok/internal/config"
+	"github.com/hanok-cloud/hanok/internal/db"
+	"github.com/hanok-cloud/hanok/internal/identity"
+	"github.com/hanok-cloud/hanok/internal/image"
+	"github.com/hanok-cloud/hanok/internal/network"
+	"github.com/hanok-cloud/hanok/internal/nodehub"
+	"github.com/hanok-cloud/hanok/internal/placement"
+)
+
+// controllerOptions for newController.
+type controllerOptions struct {
+	Config      *config.Config
+	DatabaseURL string
+	KEK         []byte
+	ImageDir    string
+	// PolicyDir may hold identity.yaml, compute.yaml, …: overrides of policy rules. Empty: none.
+	PolicyDir  string
+	BcryptCost int
+	Logger     *slog.Logger
+}
+
+// controller is the services on their database.
+type controller struct {
+	o         controllerOptions
+	db        *db.DB
+	identity  *identity.Service
+	image     *image.Service
+	placement *placement.Service
+	network   *network.Service
+	compute   *compute.Service
+	hub       *nodehub.Hub
+	handler   http.Handler
+	services  []*api.Service
+}
+
+// docsBytes bounds the cache of encoded documents of each service.
+const docsBytes = 8 << 20
+
+func newController(ctx context.Context, o controllerOptions) (c *controller, err error) {
+	c = &controller{o: o}
+	if c.db, err = db.Open(ctx, db.Options{URL: o.DatabaseURL, Logger: o.Logger}); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = c.db.Close()
+		}
+	}()
+	cfg := o.Config
+	policyFile := func(service string) ([]byte, error) {
+		if o.PolicyDir == "" {
+			return nil, nil
+		}
+		b, err := os.ReadFile(filepath.Join(o.PolicyDir, service+".yaml"))
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, nil
+		}
+		return b, err
+	}
+	policies := map[string][]byte{}
+	for _, s := range []string{"identity", "image", "placement", "network", "compute"} {
+		if policies[s], err = policyFile(s); err != nil {
+			return nil, err
+		}
+	}
+	quota := cfg.Quota
+	if c.identity, err = identity.New(identity.Options{
+		DB: c.db, KEK: o.KEK, PublicEndpoint: cfg.Endpoint(), Region: cfg.API.Region, BcryptCost: o.BcryptCost,
+		PolicyFile: policies["identity"], Docs: api.NewDocs(docsBytes), Logger: o.Logger,
+	}); err != nil {
+		return nil, fmt.Errorf("identity: %w", err)
+	}
+	if c.placement, err = placement.New(placement.Options{DB: c.db, PolicyFile: policies["placement"]}); err != nil {
+		return nil, fmt.Errorf("placement: %w", err)
+	}
+	if c.image, err = image.New(image.Options{
+		DB: c.db, DataDir: o.ImageDir, PolicyFile: policies["image"], Docs: api.NewDocs(docsBytes), Logger: o.Logger,
+	}); err != nil {
+		return nil, fmt.Errorf("image: %w", err)
+	}
+	physical := map[string]int{}
+	for name := range cfg.Mappings() {
+		physical[name] = cfg.Network.MTU
+	}
+	if c.network, err = network.New(network.Options{
+		DB: c.db, PolicyFile: policies["network"], Logger: o.Logger, PhysicalNetworks: physical, OverlayMTU: cfg.Network.MTU, DocsBytes: docsBytes,
+		Quotas: map[string]int64{
+			"network": int64(quota.Networks), "subnet": int64(quota.Networks), "port": int64(quota.Ports), "floatingip": int64(quota.FloatingIPs),
+			"security_group": int64(quota.SecurityGroups), "security_group_rule": times(quota.SecurityGroups, 10),
+		},
+	}); err != nil {
+		return nil, fmt.Errorf("network: %w", err)
+	}
+	if c.compute, err = compute.New(compute.Options{
+		DB: c.db, Projects: c.identity, Network: c.network, FindImage: c.findImage,
+		PolicyFile: policies["compute"], Docs: api.NewDocs(2 * docsBytes), Logger: o.Logger,
+		CPURatio: cfg.Compute.CPURatio, RAMRatio: cfg.Compute.RAMRatio, DiskRatio: cfg.Compute.DiskRatio, ReservedMemoryMiB: cfg.Compute.ReservedMemory,
+		ResumeGuests: cfg.Node.ResumeBoot,
+		Quotas:       map[string]int64{"instances": int64(quota.Instances), "cores": int64(quota.Cores), "ram": int64(quota.RAM)},
+	}); err != nil {
+		return nil, fmt.Errorf("compute: %w", err)
+	}
+	c.hub = nodehub.New(nodehub.Options{
+		DB:         c.db,
+		Sources:    map[string]nodehub.Source{nodehub.Guests: c.compute, nodehub.Networks: c.network},
+		Sinks:      []nodehub.Sink{c.network, c.compute},
+		Registrars: []nodehub.Registrar{c.network, c.compute},
+		Image:      func(ctx context.Context, id string) (io.ReadCloser, error) { return c.image.Open(ctx, id) },
+		Logger:     o.Logger,
+	})
+	c.compute.SetNodes(c.hub)
+	c.services = []*api.Service{c.identity.API(), c.image.API(), c.placement.API(), c.network.API(), c.compute.API()}
+	c.handler = api.NewServer(api.Options{
+		Services: c.services, Auth: c.identity, PublicEndpoint: cfg.Endpoint(), TrustedProxy: trustedProxy(cfg),
+		Other: c.own(), Logger: o.Logger,
+	})
+	c.compute.SetLocal(c.handler)
+	return c, nil
+}
+
+func times(n, by int) int64 {
+	if n < 0 {
+		return -1
+	}
+	return int64(n * by)
+}
+
+// own serves what belongs to no service: a page at / for people, and /healthz.
+func (c *controller) own() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
+		err := c.db.Read(r.Context(), func(tx *db.Tx) error {
+			_, err := db.One(tx, db.Value[int64], `SELECT 1`)
+			return err
+		})
+		if err != nil {
+			c.o.Logger.Error("health check failed", "error", err)
+			http.Error(w, "the database does not answer", http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = io.WriteString(w, "ok\n")
+	})
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = fmt.Fprintf(w, "This is a Hanok cloud. Clients start at %s/identity/v3\n", c.o.Config.Endpoint())
+	})
+	return mux
+}
+
+// findImage tells compute what it needs to know of an image.
+func (c *controller) findImage(tx *db.Tx, caller *api.Caller, id string) (compute.ImageInfo, error) {
+	i, err := c.image.Find(tx, caller, id)
+	if err != nil {
+		return compute.ImageInfo{}, err
+	}
+	return compute.ImageInfo{
+		ID: i.ID, Name: orZero(i.Name), Status: i.Status, Format: orZero(i.DiskFormat), Size: orZero(i.Size), VirtualSize: orZero(i.VirtualSize),
+		SHA512: orZero(i.HashValue), MinDiskGiB: i.MinDisk, MinRAMMiB: i.MinRAM, Properties: i.Properties,
+	}, nil
+}
+
+func orZero[T any](p *T) T {
+	v, _ := deref(p)
+	return v
+}
+
+func (c *controller) close() error { return c.db.Close() }
+
+// bootstrap makes the first domain, roles and admin; a new admin's password is returned once.
+func (c *controller) bootstrap(ctx context.Context, password string) (string, error) {
+	p, err := c.identity.Bootstrap(ctx, password)
+	if err != nil {
+		return "", fmt.Errorf("first start: %w", err)
+	}
+	return p, nil
+}
+
+// status is what the control socket tells.
+func (c *controller) status(ctx context.Context, version string, started time.Time) (Status, error) {
+	s := Status{Version: version, PID: os.Getpid(), Endpoint: c.o.Config.Endpoint(), Started: started, Database: string(c.db.Engine())}
+	err := c.db.Read(ctx, func(tx *db.Tx) error {
+		nodes, err := nodehub.Nodes(tx)
+		if err != nil {
+			return err
+		}
+		for _, n := range nodes {
+			s.Nodes = append(s.Nodes, NodeStatus{n.Name, n.Up})
+		}
+		s.Servers, err = c.compute.CountByState(tx)
+		return err
+	})
+	return s, err
+}

@@ -1,0 +1,31 @@
+package daemon
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/hanok-cloud/hanok/internal/job"
+)
+
+// runJobs runs the controller's background jobs until ctx ends.
+func (c *controller) runJobs(ctx context.Context, log *slog.Logger) {
+	keep := time.Duration(c.o.Config.Retention.Days) * 24 * time.Hour
+	job.Run(ctx, []job.Job{
+		{Name: "purge-events", Every: time.Hour, Run: func(ctx context.Context) error {
+			n, err := c.db.PurgeEvents(ctx, c.db.Now().Add(-keep))
+			return purged(log, "events", n, err)
+		}},
+		{Name: "purge-servers", Every: time.Hour, Run: func(ctx context.Context) error {
+			n, err := c.compute.Purge(ctx, c.db.Now().Add(-keep))
+			return purged(log, "deleted servers", n, err)
+		}},
+	}, job.Options{Logger: log})
+}
+
+func purged(log *slog.Logger, what string, n int64, err error) error {
+	if n > 0 {
+		log.Info("retention is over", "purged", what, "rows", n)
+	}
+	return err
+}

@@ -102,6 +102,10 @@ func (p Paths) Spawn(args ...string) (pid int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	// The user that guests run as passes through the data folder, though not into its logs.
+	if err := os.MkdirAll(p.Data, 0o755); err != nil {
+		return 0, err
+	}
 	if err := os.MkdirAll(filepath.Dir(p.LogFile()), 0o750); err != nil {
 		return 0, err
 	}

@@ -88,6 +88,7 @@ func ignoreEOF(err error) error {
 	}
 	return err
 }
+
 // User is who guests run as; taps belong to it. 0, 0 is the agent's own user.
 func (d *Driver) User() (uid, gid int) {
 	if d.account == nil {

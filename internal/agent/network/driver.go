@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net"
 	"path/filepath"
-	"slices"
 	"sync"
 
 	"github.com/hanok-cloud/hanok/internal/agent/bridge"

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hanok-cloud/hanok/internal/api"
 	"github.com/hanok-cloud/hanok/internal/api/schema"
+	"github.com/hanok-cloud/hanok/internal/api/webob"
 	"github.com/hanok-cloud/hanok/internal/db"
 	"github.com/hanok-cloud/hanok/internal/fault"
 )
@@ -330,7 +331,7 @@ func replaceInventories(tx *db.Tx, provider string, want map[string]Inventory) e
 
 func (s *Service) deleteInventories(ctx context.Context, r *api.Request, _ api.None) (api.None, error) {
 	if !r.Since("1.5") {
-		return api.None{}, methodNotAllowed()
+		return api.None{}, webob.Plain(http.StatusMethodNotAllowed)
 	}
 	return api.None{}, s.db.Write(ctx, func(tx *db.Tx) error {
 		p, err := loadLocked(tx, r.Path("uuid"))

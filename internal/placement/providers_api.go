@@ -204,17 +204,9 @@ func findProviders(tx *db.Tx, g group, name, id string) ([]provider, error) {
 		w.Add(`EXISTS (SELECT 1 FROM placement_inventories i WHERE i.provider_uuid = p.uuid AND i.resource_class = ? AND
 			(i.total - i.reserved) * i.allocation_ratio >= i.used + ? AND i.min_unit <= ? AND i.max_unit >= ? AND ? % i.step_size = 0)`, class, n, n, n, n)
 	}
-	for _, m := range sets(Request{Required: g.required, Forbidden: g.forbidden}) {
+	for _, m := range sets(Request{Required: g.required, Forbidden: g.forbidden, MemberOf: g.memberOf, NotIn: g.notIn}) {
 		cond, args := m.condition()
 		w.Add(cond, args...)
-	}
-	for _, any := range g.memberOf {
-		cond, args := inAggregate(any)
-		w.Add(cond, args...)
-	}
-	if len(g.notIn) > 0 {
-		cond, args := inAggregate(g.notIn)
-		w.Add("NOT "+cond, args...)
 	}
 	return db.All(tx, scanProvider, `SELECT `+providerColumns+` FROM placement_providers p`+w.SQL()+` ORDER BY p.created_at, p.uuid`, w.Args()...)
 }

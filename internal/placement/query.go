@@ -164,16 +164,6 @@ func parseMemberOf(values []string, suffix string, several, forbidden bool) (in 
 	return in, not, nil
 }
 
-// inAggregate is the condition that a provider p, or its root, is in one of the aggregates: the root's count for the whole tree.
-func inAggregate(aggs []string) (string, []any) {
-	args := make([]any, len(aggs))
-	for i, a := range aggs {
-		args[i] = a
-	}
-	return "EXISTS (SELECT 1 FROM placement_provider_aggregates a WHERE (a.provider_uuid = p.uuid OR a.provider_uuid = p.root_uuid) AND a.aggregate_uuid IN (?" +
-		strings.Repeat(", ?", len(args)-1) + "))", args
-}
-
 var (
 	groupKeyOld = regexp.MustCompile(`^(resources|required|member_of|in_tree)(` + groupOld + `)?$`)
 	groupKeyNew = regexp.MustCompile(`^(resources|required|member_of|in_tree)(` + groupNew + `)?$`)

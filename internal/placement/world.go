@@ -217,13 +217,13 @@ func intersects(a, b map[string]bool) bool {
 	return false
 }
 
-// eligible tells whether a provider may serve a group, apart from resources and required traits.
-func (w *world) eligible(p provider, g group) bool {
+// eligible tells whether a provider may serve a group in the tree of root, apart from resources and required traits.
+func (w *world) eligible(p provider, root string, g group) bool {
 	if g.inTree != "" && (w.byID[g.inTree].UUID == "" || w.byID[g.inTree].Root != p.Root) {
 		return false
 	}
-	// An aggregate of the root counts for its whole tree.
-	in := func(agg string) bool { return w.aggs[p.UUID][agg] || w.aggs[p.Root][agg] }
+	// An aggregate of the root counts for its whole tree, in the group without suffix.
+	in := func(agg string) bool { return w.aggs[p.UUID][agg] || g.suffix == "" && w.aggs[root][agg] }
 	for _, any := range g.memberOf {
 		if !slices.ContainsFunc(any, in) {
 			return false
@@ -248,7 +248,7 @@ func (w *world) hasTraits(required [][]string, providers ...string) bool {
 func (w *world) options(root string, g group) []option {
 	var able []provider
 	for _, p := range w.reach(root) {
-		if w.eligible(p, g) {
+		if w.eligible(p, root, g) {
 			able = append(able, p)
 		}
 	}

@@ -81,8 +81,11 @@ func requestedRange(h http.Header, size int64) (from, to int64, part bool, err e
 		b, errB := strconv.ParseInt(m[2], 10, 64)
 		switch {
 		case m[1] == "": // the last b bytes
-			if errB != nil || b == 0 {
+			if errB != nil {
 				return 0, 0, false, bad("Invalid Range header.")
+			}
+			if b == 0 {
+				b = size // upstream sends everything
 			}
 			return max(0, size-b), size, true, nil
 		case errA != nil || a >= size:
@@ -101,8 +104,11 @@ func requestedRange(h http.Header, size int64) (from, to int64, part bool, err e
 		}
 		a, errA := strconv.ParseInt(m[1], 10, 64)
 		b, errB := strconv.ParseInt(m[2], 10, 64)
-		if errA != nil || errB != nil || b < a || b >= size || m[3] != "*" && m[3] != strconv.FormatInt(size, 10) {
-			return 0, 0, false, bad("Invalid stop position in Content-Range header. Stop position MUST be in the inclusive range [0, %d].", size-1)
+		if errA != nil || errB != nil || b < a {
+			return 0, 0, false, bad("Invalid Content-Range header.")
+		}
+		if b >= size {
+			return 0, 0, false, bad("Invalid stop position in Content-Range header. The stop position MUST be in the inclusive range [0, %d].", size-1)
 		}
 		return a, b + 1, true, nil
 	}

@@ -244,7 +244,7 @@ func TestRanges(t *testing.T) {
 		{"Range: bytes=4-2", 416, "", ""},
 		{"Range: bytes=x", 416, "", ""},
 		{"Range: bytes=-", 416, "", ""},
-		{"Range: bytes=-0", 416, "", ""},
+		{"Range: bytes=-0", 206, "0123456789", "bytes 0-9/10"},
 		{"Range: bytes=0-1,3-4", 400, "", ""},
 		{"Content-Range: bytes 1-3/10", 206, "123", "bytes 1-3/10"},
 		{"Content-Range: bytes 1-3/*", 206, "123", "bytes 1-3/10"},

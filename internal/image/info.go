@@ -68,7 +68,7 @@ func (s *Service) listTasks(context.Context, *api.Request, api.None) (taskList, 
 }
 
 func (s *Service) showTask(_ context.Context, r *api.Request, _ api.None) (api.None, error) {
-	return api.None{}, fault.NotFound("No task found with ID %s", r.Path("task_id"))
+	return api.None{}, fault.NotFound("Could not find task %s", r.Path("task_id"))
 }
 
 func (s *Service) imageTasks(ctx context.Context, r *api.Request, _ api.None) (map[string][]string, error) {

@@ -480,7 +480,7 @@ func (l *listing) filterTime(name, v string) error {
 	case "lte":
 		l.where(col+" < ?", next)
 	default:
-		return fault.BadRequest("Unable to filter by unknown operator '%s'.", op)
+		return fault.BadRequest("Unable to filter on a unknown operator.")
 	}
 	return nil
 }

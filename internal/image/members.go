@@ -182,6 +182,9 @@ func memberField(r *api.Request, in *api.Stream, name, missing, shape string) (s
 	if s, ok := v.(string); ok {
 		return s, nil
 	}
+	if name == "status" {
+		return schema.PyStr(v), nil // refused as no status
+	}
 	return "", fault.BadRequest("%s", shape)
 }
 

@@ -6,6 +6,7 @@
 package webob
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"html"
@@ -88,7 +89,7 @@ func Writer(jsonBody func(r *api.Request, e *fault.Error, p Page) any) func(http
 		case "json":
 			h.Set("Content-Type", "application/json")
 			p.Body = body(r, e, func(s string) string { return s })
-			b, _ = json.Marshal(jsonBody(r, e, p))
+			b = encode(jsonBody(r, e, p))
 		default:
 			h.Set("Content-Type", "text/plain; charset=UTF-8")
 			b = []byte(p.Status + "\n\n" + Strip(body(r, e, func(s string) string { return s })))
@@ -101,6 +102,15 @@ func Writer(jsonBody func(r *api.Request, e *fault.Error, p Page) any) func(http
 	}
 }
 
+// encode leaves < and > as they are, as Python does.
+func encode(v any) []byte {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(v) // texts and numbers always encode
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
 func escape(s string) string {
 	return strings.NewReplacer("&#34;", "&quot;", "&#39;", "&#x27;").Replace(html.EscapeString(s))
 }
@@ -111,7 +121,11 @@ func body(r *api.Request, e *fault.Error, esc func(string) string) string {
 	case http.StatusMethodNotAllowed:
 		return "The method " + esc(r.HTTP.Method) + " is not allowed for this resource. <br /><br />\n" + esc(e.Detail)
 	case http.StatusUnsupportedMediaType:
-		return "The request media type " + esc(r.HTTP.Header.Get("Content-Type")) + " is not supported by this server.\n<br /><br />\n" + esc(e.Detail)
+		media := r.HTTP.Header.Get("Content-Type")
+		if media == "" {
+			media = "${CONTENT_TYPE}" // webob leaves the place in its template
+		}
+		return "The request media type " + esc(media) + " is not supported by this server.\n<br /><br />\n" + esc(e.Detail)
 	case http.StatusNotAcceptable:
 		return "The resource could not be generated that was acceptable to your browser\n(content of type " + esc(r.HTTP.Header.Get("Accept")) + ". <br /><br />\n" + esc(e.Detail)
 	}

@@ -89,7 +89,7 @@ func (s *Service) issueToken(ctx context.Context, r *api.Request, in map[string]
 		errors.As(err, &f)
 		return nil, f
 	}
-	se, err := s.authenticateFor(ctx, a)
+	se, err := s.authenticateFor(ctx, r, a)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +106,7 @@ func (s *Service) issueToken(ctx context.Context, r *api.Request, in map[string]
 // supported are the methods that can be used; external, oauth1 and mapped need what this cloud does not have.
 var supported = []string{"password", "token", "application_credential"}
 
-func (s *Service) authenticateFor(ctx context.Context, auth doc) (*session, error) {
+func (s *Service) authenticateFor(ctx context.Context, r *api.Request, auth doc) (*session, error) {
 	identity := object(auth, "identity")
 	var methods []string
 	for _, m := range identity["methods"].([]any) {
@@ -128,29 +128,29 @@ func (s *Service) authenticateFor(ctx context.Context, auth doc) (*session, erro
 		}
 	}
 	p := &authentication{}
-	if err := s.readScope(ctx, auth, identity, methods, p); err != nil {
+	if err := s.readScope(ctx, r, auth, identity, methods, p); err != nil {
 		return nil, err
 	}
 	for _, m := range methods {
-		if err := s.prove(ctx, m, object(identity, m), auth, p); err != nil {
+		if err := s.prove(ctx, r, m, object(identity, m), auth, p); err != nil {
 			return nil, err
 		}
 	}
 	if p.user == "" {
 		return nil, unauthorized(errors.New("no method named a user"))
 	}
-	return s.mint(ctx, p)
+	return s.mint(ctx, r, p)
 }
 
-func (s *Service) prove(ctx context.Context, method string, data, auth doc, p *authentication) error {
+func (s *Service) prove(ctx context.Context, r *api.Request, method string, data, auth doc, p *authentication) error {
 	user := ""
 	var err error
 	switch method {
 	case "password":
-		user, err = s.provePassword(ctx, data)
+		user, err = s.provePassword(ctx, r, data)
 		p.methods = append([]string{method}, p.methods...)
 	case "token":
-		user, err = s.proveToken(ctx, data, auth, p)
+		user, err = s.proveToken(ctx, r, data, auth, p)
 	case "application_credential":
 		user, err = s.proveAppCred(ctx, data, p)
 		p.methods = append([]string{method}, p.methods...)
@@ -200,14 +200,14 @@ func (s *Service) findUser(tx *db.Tx, ref doc) (id, hash string, err error) {
 // knownUser is a user as far as a login needs it; empty when there is none.
 type knownUser struct{ id, hash string }
 
-func (s *Service) provePassword(ctx context.Context, data doc) (string, error) {
+func (s *Service) provePassword(ctx context.Context, r *api.Request, data doc) (string, error) {
 	if _, ok := data["user"]; !ok {
 		return "", expecting("user", "password")
 	}
 	ref := object(data, "user")
 	dom := object(ref, "domain")
 	key := fmt.Sprintf("user|%q|%q|%q|%q|%v", str(ref, "id"), str(ref, "name"), str(dom, "id"), str(dom, "name"), ref["domain"] == nil)
-	found, err := recall(ctx, s, key, small[knownUser], func(tx *db.Tx) (knownUser, error) {
+	found, err := recall(ctx, s, r, key, small[knownUser], func(tx *db.Tx) (knownUser, error) {
 		id, hash, err := s.findUser(tx, ref)
 		return knownUser{id, hash}, err
 	})
@@ -224,9 +224,9 @@ func (s *Service) provePassword(ctx context.Context, data doc) (string, error) {
 	return found.id, nil
 }
 
-func (s *Service) proveToken(ctx context.Context, data, auth doc, p *authentication) (string, error) {
+func (s *Service) proveToken(ctx context.Context, r *api.Request, data, auth doc, p *authentication) (string, error) {
 	id := str(data, "id")
-	se, err := s.lookup(ctx, id, 0)
+	se, err := s.lookup(ctx, r, id, 0)
 	if err != nil {
 		return "", err
 	}

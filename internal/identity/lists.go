@@ -154,7 +154,7 @@ func (s *Service) list(ctx context.Context, r *api.Request, l listing) (api.JSON
 		l.where.Add("id > ?", marker)
 	}
 	key := "list|" + l.kind.singular + "|" + l.path + "|" + l.where.SQL() + fmt.Sprintf("%q", l.where.Args()) + "|" + base(r) + "|" + selfURL(r)
-	return recall(ctx, s, key, func(b api.JSON) int { return len(b) }, func(tx *db.Tx) (api.JSON, error) {
+	return recall(ctx, s, r, key, func(b api.JSON) int { return len(b) }, func(tx *db.Tx) (api.JSON, error) {
 		docs, ids, err := s.collect(tx, r, &l, checks, limit)
 		if err != nil {
 			return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"github.com/hanok-cloud/hanok/internal/api"
 	"github.com/hanok-cloud/hanok/internal/db"
 )
 
@@ -19,9 +20,9 @@ type memo struct {
 // memoLimit bounds a memo in bytes, about.
 const memoLimit = 8 << 20
 
-// memoNow is the memo of the current epoch.
-func (s *Service) memoNow(ctx context.Context) (*memo, error) {
-	epoch, err := s.currentEpoch(ctx)
+// memoFor is the memo of the current epoch. A request with a token has read the epoch when its token was looked up; that holds for all of it.
+func (s *Service) memoFor(ctx context.Context, r *api.Request) (*memo, error) {
+	epoch, err := s.epochOf(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -58,8 +59,8 @@ func (m *memo) put(epoch int64, key string, v any, size int) {
 }
 
 // recall gives what fn works out, from the memo where it can. size estimates the value's bytes.
-func recall[T any](ctx context.Context, s *Service, key string, size func(T) int, fn func(*db.Tx) (T, error)) (T, error) {
-	m, err := s.memoNow(ctx)
+func recall[T any](ctx context.Context, s *Service, r *api.Request, key string, size func(T) int, fn func(*db.Tx) (T, error)) (T, error) {
+	m, err := s.memoFor(ctx, r)
 	if err != nil {
 		var none T
 		return none, err
@@ -79,6 +80,16 @@ func recall[T any](ctx context.Context, s *Service, key string, size func(T) int
 		m.put(epoch, key, out, size(out))
 	}
 	return out, err
+}
+
+// epochOf is the epoch that a request's answers must respect.
+func (s *Service) epochOf(ctx context.Context, r *api.Request) (int64, error) {
+	if r != nil {
+		if se := sessionOf(r); se != nil {
+			return se.epoch, nil
+		}
+	}
+	return s.currentEpoch(ctx)
 }
 
 func small[T any](T) int { return 200 }

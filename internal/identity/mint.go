@@ -7,13 +7,14 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hanok-cloud/hanok/internal/api"
 	"github.com/hanok-cloud/hanok/internal/db"
 	"github.com/hanok-cloud/hanok/internal/fault"
 )
 
 // readScope reads what scope is asked for (keystone/auth/core.py, _validate_and_normalize_scope_data). A scope that is missing or
 // disabled is 401, as a wrong password is.
-func (s *Service) readScope(ctx context.Context, auth, identity doc, methods []string, p *authentication) error {
+func (s *Service) readScope(ctx context.Context, r *api.Request, auth, identity doc, methods []string, p *authentication) error {
 	if slices.Contains(methods, "application_credential") {
 		if _, given := auth["scope"]; given {
 			return fault.Unauthorized("Error authenticating with application credential: Application credentials cannot request a scope.")
@@ -54,12 +55,12 @@ func (s *Service) readScope(ctx context.Context, auth, identity doc, methods []s
 	if ref := object(sc, "project"); ref != nil {
 		dom := object(ref, "domain")
 		key := fmt.Sprintf("project|%q|%q|%q|%q|%v", str(ref, "id"), str(ref, "name"), str(dom, "id"), str(dom, "name"), ref["domain"] == nil)
-		id, err := recall(ctx, s, key, small[string], func(tx *db.Tx) (string, error) { return s.scopeProject(tx, ref) })
+		id, err := recall(ctx, s, r, key, small[string], func(tx *db.Tx) (string, error) { return s.scopeProject(tx, ref) })
 		p.scope.project = id
 		return err
 	}
 	if ref := object(sc, "domain"); ref != nil {
-		id, err := recall(ctx, s, fmt.Sprintf("domain|%q|%q", str(ref, "id"), str(ref, "name")), small[string], func(tx *db.Tx) (string, error) { return s.scopeDomain(tx, ref) })
+		id, err := recall(ctx, s, r, fmt.Sprintf("domain|%q|%q", str(ref, "id"), str(ref, "name")), small[string], func(tx *db.Tx) (string, error) { return s.scopeDomain(tx, ref) })
 		p.scope.domain = id
 		return err
 	}
@@ -127,7 +128,7 @@ func (s *Service) scopeProject(tx *db.Tx, ref doc) (string, error) {
 }
 
 // mint makes the token that an authentication has earned.
-func (s *Service) mint(ctx context.Context, p *authentication) (*session, error) {
+func (s *Service) mint(ctx context.Context, r *api.Request, p *authentication) (*session, error) {
 	audit, err := newAuditID()
 	if err != nil {
 		return nil, err
@@ -143,7 +144,7 @@ func (s *Service) mint(ctx context.Context, p *authentication) (*session, error)
 	if p.parent != "" {
 		t.AuditIDs = append(t.AuditIDs, p.parent)
 	}
-	se, err := s.earn(ctx, p, t)
+	se, err := s.earn(ctx, r, p, t)
 	var f *fault.Error
 	if errors.Is(err, errRefused) && !errors.As(err, &f) {
 		return nil, unauthorized(err)
@@ -160,7 +161,7 @@ func (s *Service) mint(ctx context.Context, p *authentication) (*session, error)
 }
 
 // earn works out what the token will stand for. Without a delegation that is the same for every token of the user and scope.
-func (s *Service) earn(ctx context.Context, p *authentication, t *Token) (*session, error) {
+func (s *Service) earn(ctx context.Context, r *api.Request, p *authentication, t *Token) (*session, error) {
 	prepare := func(tx *db.Tx) error {
 		if err := s.defaultScope(tx, p, t); err != nil {
 			return err
@@ -188,7 +189,7 @@ func (s *Service) earn(ctx context.Context, p *authentication, t *Token) (*sessi
 		})
 	}
 	key := fmt.Sprintf("session|%s|%+v|%v|%v|%v", p.user, p.scope, p.fixed, p.unscoped, t.Methods)
-	model, err := recall(ctx, s, key, small[*session], func(tx *db.Tx) (*session, error) {
+	model, err := recall(ctx, s, r, key, small[*session], func(tx *db.Tx) (*session, error) {
 		of := *t
 		if err := s.defaultScope(tx, p, &of); err != nil {
 			return nil, err

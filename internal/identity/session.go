@@ -228,8 +228,8 @@ func (se *session) makeCaller() *api.Caller {
 
 // lookup finds the session of a token: from the cache when nothing has changed since, else from the database. A refused token is
 // (nil, nil).
-func (s *Service) lookup(ctx context.Context, token string, window time.Duration) (*session, error) {
-	epoch, err := s.currentEpoch(ctx)
+func (s *Service) lookup(ctx context.Context, r *api.Request, token string, window time.Duration) (*session, error) {
+	epoch, err := s.epochOf(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -270,7 +270,7 @@ func (s *Service) lookup(ctx context.Context, token string, window time.Duration
 
 // Authenticate tells whose token it is; an unknown, expired or revoked token is (nil, nil).
 func (s *Service) Authenticate(ctx context.Context, token string) (*api.Caller, error) {
-	se, err := s.lookup(ctx, token, 0)
+	se, err := s.lookup(ctx, nil, token, 0)
 	if err != nil || se == nil {
 		return nil, err
 	}

@@ -173,7 +173,7 @@ func (s *Service) subject(ctx context.Context, r *api.Request) (*session, error)
 	if !isTrue(r.Query().Get("allow_expired")) {
 		window = 0
 	}
-	se, err := s.lookup(ctx, id, window)
+	se, err := s.lookup(ctx, r, id, window)
 	if err != nil {
 		return nil, err
 	}

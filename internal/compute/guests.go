@@ -66,6 +66,9 @@ func (s *Service) guest(v *Server, ports []network.Port) nodeapi.Guest {
 		Power: v.Power, Reboot: nodeapi.Reboot{Seq: v.RebootSeq, Hard: v.RebootHard}, RebuildSeq: v.RebuildSeq, StopTimeout: s.o.StopTimeout,
 		NICs: []nodeapi.NIC{}, Metadata: s.metadata(v, ports),
 	}
+	if g.Power == nodeapi.PowerSuspended {
+		g.Power = nodeapi.PowerPaused // the node stops the processors and keeps the memory; it cannot write the memory to disk
+	}
 	for _, p := range ports {
 		g.NICs = append(g.NICs, nodeapi.NIC{PortID: p.ID, MAC: p.MAC, MTU: p.MTU, Tag: p.Tag})
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/hanok-cloud/hanok/internal/api"
 	"github.com/hanok-cloud/hanok/internal/db"
 	"github.com/hanok-cloud/hanok/internal/fault"
+	"github.com/hanok-cloud/hanok/internal/nodeapi"
 )
 
 // rebuild makes the root disk anew from an image and may change name, key, metadata and user data on the way.
@@ -50,6 +51,9 @@ func (s *Service) rebuild(ctx context.Context, r *api.Request, arg any) (any, er
 		v.ImageID = img.ID
 		v.Image.V = serverImage{Format: img.Format, Size: img.Size, SHA512: img.SHA512, Properties: img.Properties}
 		v.AdminPass = password
+		if v.VMState == vmError {
+			v.Power = nodeapi.PowerRunning
+		}
 		v.RebuildSeq++
 		if err := s.act(tx, r, v, intentRebuild, "rebuild", "compute_rebuild_instance"); err != nil {
 			return err

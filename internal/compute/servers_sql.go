@@ -1,6 +1,7 @@
 package compute
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,7 +16,7 @@ type column struct {
 
 // apiColumns are what the API writes, seenColumns what reports write, derivedColumns what follows from both.
 var (
-	apiColumns = []column{
+	apiColumns = writes([]column{
 		{"id", func(v *Server) any { return &v.ID }},
 		{"num", func(v *Server) any { return &v.Num }},
 		{"project_id", func(v *Server) any { return &v.ProjectID }},
@@ -67,8 +68,8 @@ var (
 		{"unplaced", func(v *Server) any { return &v.Unplaced }},
 		{"deleted", func(v *Server) any { return &v.Deleted }},
 		{"deleted_at", func(v *Server) any { return &v.DeletedAt }},
-	}
-	seenColumns = []column{
+	})
+	seenColumns = writes([]column{
 		{"updated_at", func(v *Server) any { return &v.UpdatedAt }},
 		{"revision", func(v *Server) any { return &v.Revision }},
 		{"seen_generation", func(v *Server) any { return &v.SeenGeneration }},
@@ -85,18 +86,24 @@ var (
 		{"fault_message", func(v *Server) any { return &v.FaultMessage }},
 		{"fault_details", func(v *Server) any { return &v.FaultDetails }},
 		{"fault_at", func(v *Server) any { return &v.FaultAt }},
-	}
+	})
 	derivedColumns = []column{
 		{"vm_state", func(v *Server) any { return &v.VMState }},
 		{"task_state", func(v *Server) any { return &v.TaskState }},
 		{"power_state", func(v *Server) any { return &v.PowerState }},
 	}
-	allColumns    = append(append(append([]column{}, apiColumns...), seenColumns[2:]...), derivedColumns...)
+	allColumns    = slices.Concat(apiColumns.cols, seenColumns.cols[2:], derivedColumns)
 	serverColumns = names(allColumns)
 	insertServer  = `INSERT INTO servers (` + serverColumns + `) VALUES (` + placeholders(1, len(allColumns)) + `)`
-	updateDesired = updateText(apiColumns)
-	updateSeen    = updateText(seenColumns)
 )
+
+// writer is the columns of one writer and the statement that stores them with the derived ones.
+type writer struct {
+	cols   []column
+	update string
+}
+
+func writes(cols []column) writer { return writer{cols, updateText(cols)} }
 
 func names(cols []column) string {
 	out := make([]string, len(cols))
@@ -116,7 +123,7 @@ func placeholders(from, n int) string {
 
 func updateText(cols []column) string {
 	var sets []string
-	for _, c := range append(append([]column{}, cols...), derivedColumns...) {
+	for _, c := range slices.Concat(cols, derivedColumns) {
 		if c.name == "id" {
 			continue
 		}
@@ -162,23 +169,19 @@ func addServer(tx *db.Tx, v *Server) error {
 }
 
 // storeServer updates the columns of one writer and the derived ones. The row must have been read with its lock.
-func storeServer(tx *db.Tx, v *Server, cols []column, now int64) (err error) {
+func storeServer(tx *db.Tx, v *Server, by writer, now int64) (err error) {
 	v.UpdatedAt = now
 	v.VMState, v.TaskState, v.PowerState = v.state().derive()
 	if v.Revision, err = tx.NextRevision(); err != nil {
 		return err
 	}
-	text := updateDesired
-	if &cols[0] == &seenColumns[0] {
-		text = updateSeen
-	}
 	args := []any{v.ID}
-	for _, c := range append(append([]column{}, cols...), derivedColumns...) {
+	for _, c := range slices.Concat(by.cols, derivedColumns) {
 		if c.name != "id" {
 			args = append(args, c.at(v))
 		}
 	}
-	_, err = tx.Exec(text, args...)
+	_, err = tx.Exec(by.update, args...)
 	return err
 }
 

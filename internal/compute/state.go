@@ -96,6 +96,10 @@ func (s state) derive() (vm, task string, power int64) {
 	vm, power = vmBuilding, powerNone
 	if s.Launched {
 		st := stableStates[s.SeenStable]
+		// A suspended guest is one whose processors are stopped: the node knows it as paused, and who asked for what tells them apart.
+		if s.SeenStable == nodeapi.ObservedPaused && (s.Power == nodeapi.PowerSuspended || s.Intent == intentResume) {
+			st = observedState{vmSuspended, powerShutdown}
+		}
 		vm, power = st.vm, st.power
 	}
 	broken := s.Unplaced || s.faulty()

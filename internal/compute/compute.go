@@ -104,6 +104,9 @@ func New(o Options) (*Service, error) {
 	}
 	s := &Service{o: o, db: o.DB, docs: o.Docs, log: o.Logger, policy: p, rand: o.Rand, now: o.Now}
 	s.actions = s.actionTable()
+	if o.Network != nil {
+		o.Network.SetServerChanged(s.ServerChanged)
+	}
 	s.api = &api.Service{
 		Name: "compute", Prefix: "/compute", Routes: s.routes(), Dialect: dialect(), Policy: p, Schema: schema.Nova,
 		Microversions: microversions(), Rewrite: rewrite, Docs: o.Docs,

@@ -169,6 +169,11 @@ func (c *call) associate(f *floatingIP, v values, isNew bool) error {
 	if err := c.wakeRouter(f.RouterID); err != nil {
 		return err
 	}
+	if f.PortID != "" {
+		if err := c.tellServers(serversOfPort, f.PortID); err != nil {
+			return err
+		}
+	}
 	if !v.isSet("port_id") {
 		if v.has("port_id") || isNew {
 			f.PortID, f.FixedIP, f.RouterID, f.Status, f.portOfPort = "", "", "", "DOWN", nil
@@ -206,6 +211,9 @@ func (c *call) associate(f *floatingIP, v values, isNew bool) error {
 	f.PortID, f.FixedIP, f.RouterID, f.portOfPort = p.ID, ip, routerID, p
 	f.Status = "DOWN"
 	if err := c.wakeRouter(routerID); err != nil {
+		return err
+	}
+	if err := c.tellServer(p); err != nil {
 		return err
 	}
 	return c.floatingActive(f)

@@ -285,6 +285,7 @@ func updateNetwork(c *call, o object, v values) (object, error) {
 			return nil, invalidInput("Plugin does not support updating provider attributes")
 		}
 	}
+	renamed := n.Name
 	n.take(v)
 	if v.has("admin_state_up") {
 		n.AdminUp = v.bool("admin_state_up")
@@ -318,6 +319,11 @@ func updateNetwork(c *call, o object, v values) (object, error) {
 	}
 	if err := save(c.tx, "network", "net_networks", &n.standard, n.columns()...); err != nil {
 		return nil, err
+	}
+	if renamed != n.Name || v.has("mtu") {
+		if err := c.tellServers(serversOfNetwork, n.ID); err != nil {
+			return nil, err
+		}
 	}
 	return n, c.wakeNetwork(n.ID)
 }

@@ -73,6 +73,11 @@ func updatePort(c *call, o object, v values) (object, error) {
 	if err := c.fixedIPsLeft(p, before.FixedIPs); err != nil {
 		return nil, err
 	}
+	for _, q := range []*port{p, &before} {
+		if err := c.tellServer(q); err != nil {
+			return nil, err
+		}
+	}
 	return p, c.portChanged(p, &before)
 }
 
@@ -147,6 +152,9 @@ func (c *call) deletePort(p *port) error {
 		return err
 	}
 	if err := c.dropPort(p); err != nil {
+		return err
+	}
+	if err := c.tellServer(p); err != nil {
 		return err
 	}
 	return c.portChanged(p, p)

@@ -160,7 +160,13 @@ func updateSecurityGroup(c *call, o object, v values) (object, error) {
 	if g.Default && v.has("name") {
 		return nil, conflict("SecurityGroupCannotUpdateDefault", "Updating default security group not allowed.")
 	}
+	renamed := g.Name
 	g.take(v)
+	if renamed != g.Name {
+		if err := c.tellServers(serversOfGroup, g.ID); err != nil {
+			return nil, err
+		}
+	}
 	return g, save(c.tx, "security_group", "net_security_groups", &g.standard, g.columns()...)
 }
 

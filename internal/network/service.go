@@ -44,6 +44,8 @@ type Service struct {
 	policy *policy.Enforcer
 	docs   *api.Docs
 	res    resources
+
+	serverChanged func(tx *db.Tx, serverID string) error
 }
 
 // resources are the kinds of objects.

@@ -44,12 +44,11 @@ func dhcpFrame(m *dhcpv4.DHCPv4, src net.HardwareAddr, from, to string, dst net.
 	return append(f, payload...)
 }
 
-// exchange sends a message from a guest and returns the answer to it.
+// exchange sends a message from a guest, again every now and then as clients do, and returns the answer to it.
 func exchange(g *nettest.Guest, m *dhcpv4.DHCPv4, from, to string, timeout time.Duration) (answer *dhcpv4.DHCPv4, frame []byte) {
 	c := g.Capture()
 	dst := nettest.MAC("ff:ff:ff:ff:ff:ff")
-	g.Inject(dhcpFrame(m, g.MAC, from, to, dst))
-	frame = c.Wait(timeout, func(f []byte) bool {
+	match := func(f []byte) bool {
 		if len(f) < 42 || f[23] != 17 || binary.BigEndian.Uint16(f[36:]) != 68 {
 			return false
 		}
@@ -59,7 +58,11 @@ func exchange(g *nettest.Guest, m *dhcpv4.DHCPv4, from, to string, timeout time.
 		}
 		answer = r
 		return true
-	})
+	}
+	for deadline := time.Now().Add(timeout); frame == nil && time.Now().Before(deadline); {
+		g.Inject(dhcpFrame(m, g.MAC, from, to, dst))
+		frame = c.Wait(timeout/6, match)
+	}
 	return answer, frame
 }
 

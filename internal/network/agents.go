@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -166,13 +167,17 @@ func (s *Service) agentRoutes() []api.Route {
 		api.Handle("PUT", "/v2.0/agents/{id}", api.Scoped("update_agent"), http.StatusOK, s.updateAgent),
 		api.Handle("DELETE", "/v2.0/agents/{id}", api.Scoped("delete_agent"), http.StatusNoContent, s.deleteAgent),
 		api.Handle("GET", "/v2.0/agents/{id}/dhcp-networks", api.Scoped("get_dhcp-networks"), http.StatusOK, func(ctx context.Context, q *api.Request, _ api.None) (api.JSON, error) {
-			return s.hosted(ctx, q, s.res.networks, agentDHCP, `SELECT DISTINCT network_id FROM net_ports WHERE host = $1 AND host <> ''`)
+			return s.hosted(ctx, q, s.res.networks, agentDHCP, hostedNetworks)
 		}),
 		api.Handle("GET", "/v2.0/agents/{id}/l3-routers", api.Scoped("get_l3-routers"), http.StatusOK, func(ctx context.Context, q *api.Request, _ api.None) (api.JSON, error) {
 			return s.hosted(ctx, q, s.res.routers, agentL3, `SELECT id FROM net_routers WHERE node = $1 AND node <> ''`)
 		}),
+		api.Handle("POST", "/v2.0/agents/{id}/dhcp-networks", api.Scoped("create_dhcp-network"), http.StatusCreated, s.addDHCPNetwork),
+		api.Handle("DELETE", "/v2.0/agents/{id}/dhcp-networks/{network}", api.Scoped("delete_dhcp-network"), http.StatusNoContent, s.removeDHCPNetwork),
+		api.Handle("POST", "/v2.0/agents/{id}/l3-routers", api.Scoped("create_l3-router"), http.StatusCreated, s.addRouter),
+		api.Handle("DELETE", "/v2.0/agents/{id}/l3-routers/{router}", api.Scoped("delete_l3-router"), http.StatusNoContent, s.removeRouterFrom),
 		api.Handle("GET", "/v2.0/networks/{id}/dhcp-agents", api.Scoped("get_dhcp-agents"), http.StatusOK, func(ctx context.Context, q *api.Request, _ api.None) (map[string]any, error) {
-			return s.hosting(ctx, q, s.res.networks, agentDHCP, `SELECT DISTINCT host FROM net_ports WHERE network_id = $1 AND host <> ''`)
+			return s.hosting(ctx, q, s.res.networks, agentDHCP, hostingNodes)
 		}),
 		api.Handle("GET", "/v2.0/routers/{id}/l3-agents", api.Scoped("get_l3-agents"), http.StatusOK, func(ctx context.Context, q *api.Request, _ api.None) (map[string]any, error) {
 			return s.hosting(ctx, q, s.res.routers, agentL3, `SELECT node FROM net_routers WHERE id = $1 AND node <> ''`)
@@ -215,7 +220,7 @@ func (a *agent) matches(q *api.Request) bool {
 					w = str(b)
 				}
 			}
-			found = found || w == have
+			found = found || w == have || name == "agent_type" && strings.EqualFold(w, have)
 		}
 		if !found {
 			return false

@@ -310,6 +310,18 @@ func (c *call) disassociate(portID, fixed string) error {
 	return nil
 }
 
+// dropIdleFloatingIPs deletes the floating IPs of an external network that no port uses: they do not keep the network (neutron/db/l3_db.py,
+// delete_disassociated_floatingips).
+func (c *call) dropIdleFloatingIPs(networkID string) error {
+	fs, err := db.All(c.tx, scanFloatingIP, `SELECT `+floatingIPColumns+` FROM net_floatingips t WHERE t.floating_network_id = $1 AND t.port_id = ''`, networkID)
+	for _, f := range fs {
+		if err == nil {
+			err = removeFloatingIP(c, f)
+		}
+	}
+	return err
+}
+
 func removeFloatingIP(c *call, o object) error {
 	f := o.(*floatingIP)
 	if err := c.wakeRouter(f.RouterID); err != nil {

@@ -65,9 +65,10 @@ func (r *renderer) load() error {
 		}
 		slices.SortFunc(r.routers, func(a, b *router) int { return strings.Compare(a.ID, b.ID) })
 	}
-	if r.ids, err = db.All(tx, db.Value[string], `SELECT DISTINCT network_id FROM net_ports WHERE host = $1 AND vif_type = 'bridge' ORDER BY network_id`, r.node); err != nil || len(r.ids) == 0 {
+	if r.ids, err = db.All(tx, db.Value[string], hostedNetworks, r.node); err != nil || len(r.ids) == 0 {
 		return err
 	}
+	slices.Sort(r.ids)
 	w := &db.Where{}
 	w.In("t.id", r.ids)
 	nets, err := db.All(tx, scanNetwork, `SELECT `+networkColumns+` FROM net_networks t`+w.SQL(), w.Args()...)

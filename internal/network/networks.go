@@ -391,6 +391,9 @@ func (c *call) setExternal(n *network, external bool) error {
 
 func removeNetwork(c *call, o object) error {
 	n := o.(*network)
+	if err := c.dropIdleFloatingIPs(n.ID); err != nil {
+		return err
+	}
 	ids, err := db.All(c.tx, db.Value[string], `SELECT id FROM net_ports WHERE network_id = $1 AND device_owner <> $2 ORDER BY id`, n.ID, ownerDHCP)
 	if err != nil {
 		return err
@@ -420,8 +423,10 @@ func removeNetwork(c *call, o object) error {
 			return err
 		}
 	}
-	if _, err := c.tx.Exec(`DELETE FROM net_rbac_policies WHERE object_type = 'network' AND object_id = $1`, n.ID); err != nil {
-		return err
+	for _, query := range []string{`DELETE FROM net_rbac_policies WHERE object_type = 'network' AND object_id = $1`, `DELETE FROM net_dhcp_bindings WHERE network_id = $1`} {
+		if _, err := c.tx.Exec(query, n.ID); err != nil {
+			return err
+		}
 	}
 	return erase(c.tx, "network", "net_networks", &n.standard)
 }

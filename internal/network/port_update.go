@@ -218,18 +218,30 @@ func (c *call) giveSecurityGroups(p *port, v values, isNew bool) error {
 			return err
 		}
 	}
-	if !isNew {
-		if _, err := c.tx.Exec(`DELETE FROM net_port_security_groups WHERE port_id = $1`, p.ID); err != nil {
-			return err
-		}
-	}
-	for _, g := range groups {
-		if _, err := c.tx.Exec(`INSERT INTO net_port_security_groups (port_id, security_group_id) VALUES ($1, $2)`, p.ID, g); err != nil {
-			return err
-		}
-	}
 	p.SecurityGroups = groups
 	return nil
+}
+
+// linkGroups writes which groups a port is in, for the questions that start from the group.
+func (c *call) linkGroups(p *port) error {
+	for _, g := range p.SecurityGroups {
+		if _, err := c.tx.Exec(`INSERT INTO net_port_security_groups (port_id, security_group_id, host) VALUES ($1, $2, $3) ON CONFLICT (port_id, security_group_id) DO UPDATE SET host = excluded.host`,
+			p.ID, g, p.Host); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// relinkGroups does the same for a port whose groups or node have changed.
+func (c *call) relinkGroups(p, before *port) error {
+	if p.Host == before.Host && slices.Equal(p.SecurityGroups, before.SecurityGroups) {
+		return nil
+	}
+	if _, err := c.tx.Exec(`DELETE FROM net_port_security_groups WHERE port_id = $1`, p.ID); err != nil {
+		return err
+	}
+	return c.linkGroups(p)
 }
 
 // groupsUsable checks that the groups exist for the port's owner and agree on being stateful.

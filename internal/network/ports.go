@@ -213,6 +213,18 @@ func createPort(c *call, v values) (object, error) {
 	if err := insert(c.tx, "port", "net_ports", &p.standard, p.columns()...); err != nil {
 		return nil, err
 	}
+	if err := c.linkGroups(p); err != nil {
+		return nil, err
+	}
+	if !c.internal {
+		subnets, err := c.subnetsOf(n.ID)
+		if err != nil {
+			return nil, err
+		}
+		if err := c.scheduleDHCP(n, subnets); err != nil {
+			return nil, err
+		}
+	}
 	return p, c.portChanged(p, nil)
 }
 

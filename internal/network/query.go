@@ -280,14 +280,14 @@ func (c *call) after(r *resource, w *db.Where, orders []db.Order, marker string)
 	return err
 }
 
-// portKey stands for a row in policy questions until its document is really needed.
-type portKey struct {
+// rowKey stands for a row in policy questions until its document is really needed.
+type rowKey struct {
 	standard
-	NetworkID string
-	load      func() doc
+	parent string
+	load   func() doc
 }
 
-func (k *portKey) doc() doc { return k.load() }
+func (k *rowKey) doc() doc { return k.load() }
 
 // documents renders rows, from the cache where it can. Policy is asked once for all rows that look the same to the rules.
 func (c *call) documents(r *resource, rows []listed, fields []string) ([][]byte, error) {
@@ -308,7 +308,7 @@ func (c *call) documents(r *resource, rows []listed, fields []string) ([][]byte,
 		if !ok {
 			special := false // a rule asked for an attribute that differs from row to row
 			var full object
-			o := &portKey{standard: standard{ID: row.id, ProjectID: row.project}, NetworkID: row.parent}
+			o := &rowKey{standard: standard{ID: row.id, ProjectID: row.project}, parent: row.parent}
 			o.load = func() doc {
 				special = true
 				if full == nil {

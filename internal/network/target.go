@@ -71,15 +71,18 @@ func (c *call) parentAttr(r *resource, o object, v values, name string) (any, bo
 				id = x.NetworkID
 			case *port:
 				id = x.NetworkID
-			case *portKey:
-				id = x.NetworkID
+			case *rowKey:
+				id = x.parent
 			}
 		}
 		return c.networkAttr(id, field)
 	case kind == "security_group" && r.parent == "security_group_id", kind == "ext_parent" && r.parent == "security_group_id":
 		id := v.str("security_group_id")
-		if x, ok := o.(*rule); ok {
+		switch x := o.(type) {
+		case *rule:
 			id = x.GroupID
+		case *rowKey:
+			id = x.parent
 		}
 		if field != "project_id" && field != "tenant_id" {
 			return nil, false

@@ -132,6 +132,15 @@ CREATE UNIQUE INDEX net_ports_mac ON net_ports (network_id, mac_address);
 CREATE INDEX net_ports_project ON net_ports (project_id);
 CREATE INDEX net_ports_device ON net_ports (device_id);
 CREATE INDEX net_ports_host ON net_ports (host, network_id);
+CREATE INDEX net_ports_network_host ON net_ports (network_id, host);
+
+-- Nodes that serve DHCP for a network besides those that have its guests.
+CREATE TABLE net_dhcp_bindings (
+    network_id        TEXT NOT NULL,
+    node              TEXT NOT NULL,
+    PRIMARY KEY (network_id, node)
+);
+CREATE INDEX net_dhcp_bindings_node ON net_dhcp_bindings (node);
 
 CREATE TABLE net_ip_allocations (
     subnet_id         TEXT NOT NULL,
@@ -185,9 +194,10 @@ CREATE INDEX net_security_group_rules_remote ON net_security_group_rules (remote
 CREATE TABLE net_port_security_groups (
     port_id           TEXT NOT NULL,
     security_group_id TEXT NOT NULL REFERENCES net_security_groups (id),
+    host              TEXT NOT NULL, -- the port's, so that a group's nodes are found by index
     PRIMARY KEY (port_id, security_group_id)
 );
-CREATE INDEX net_port_security_groups_group ON net_port_security_groups (security_group_id);
+CREATE INDEX net_port_security_groups_group ON net_port_security_groups (security_group_id, host);
 
 CREATE TABLE net_routers (
     id                TEXT PRIMARY KEY,

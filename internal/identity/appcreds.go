@@ -131,13 +131,13 @@ func (s *Service) createAppCred(ctx context.Context, r *api.Request, in map[stri
 		return nil, err
 	}
 	out, err := inWrite(ctx, s, func(tx *db.Tx) (doc, error) {
-		c := doc{"id": newID(), "name": d["name"], "description": d["description"], "user_id": user, "project_id": r.ProjectID(), "unrestricted": truth(d, "unrestricted")}
+		c := doc{"id": newID(), "name": d["name"], "description": d["description"], "user_id": user, "project_id": r.ProjectID(), "unrestricted": d["unrestricted"]}
 		if err := s.completeAppCred(tx, r, c, d); err != nil {
 			return nil, err
 		}
 		if err := s.appCred.insert(tx, c, hiddenColumn{"secret_hash", hash}); err != nil {
 			if db.IsConflict(err, "") {
-				return nil, duplicate("application_credential", "name", str(d, "name")+" at user ID "+user)
+				return nil, duplicate("application_credential", "name", str(d, "name"))
 			}
 			return nil, err
 		}

@@ -47,6 +47,11 @@ func (s *Service) listAssignments(ctx context.Context, r *api.Request, _ api.Non
 			aq.inherited = &yes
 		}
 		effective := flagSet(q, "effective")
+		if effective && aq.project != "" {
+			if _, err := s.project.get(tx, aq.project); err != nil {
+				return nil, err
+			}
+		}
 		if err := checkAssignmentQuery(q, effective, aq.inherited); err != nil {
 			return nil, err
 		}

@@ -49,7 +49,7 @@ func authSchema() *schema.Schema {
 			schema.P("project", schema.Object(schema.P("name", schema.Str()), schema.P("id", schema.Str()), schema.P("domain", domainRef()))),
 			schema.P("domain", domainRef()),
 			schema.P("OS-TRUST:trust", schema.Object(schema.P("id", schema.Str()))),
-			schema.P("system", schema.Object(schema.P("all", schema.KeystoneBool()))),
+			schema.P("system", schema.Object(schema.P("all", boolean()))),
 		)),
 	).Required("identity")
 }
@@ -120,8 +120,11 @@ func (s *Service) authenticateFor(ctx context.Context, r *api.Request, auth doc)
 		}
 	}
 	for _, m := range methods {
+		if !slices.Contains(methodBits[:], m) {
+			return nil, fault.Unauthorized("Attempted to authenticate with an unsupported method.").Because(authHint{"methods": slices.Sorted(slices.Values(methodBits[:]))})
+		}
 		if !slices.Contains(supported, m) {
-			return nil, fault.Unauthorized("Attempted to authenticate with an unsupported method.")
+			return nil, unauthorized(fmt.Errorf("the method %s is not offered", m))
 		}
 		if _, ok := identity[m].(map[string]any); !ok {
 			return nil, expecting(m, "identity")
@@ -202,7 +205,7 @@ type knownUser struct{ id, hash string }
 
 func (s *Service) provePassword(ctx context.Context, r *api.Request, data doc) (string, error) {
 	if _, ok := data["user"]; !ok {
-		return "", expecting("user", "password")
+		return "", expecting("user", "None")
 	}
 	ref := object(data, "user")
 	dom := object(ref, "domain")
@@ -231,7 +234,7 @@ func (s *Service) proveToken(ctx context.Context, r *api.Request, data, auth doc
 		return "", err
 	}
 	if se == nil {
-		return "", tokenNotFound(id)
+		return "", s.tokenNotFound(ctx, r, id)
 	}
 	if p.expires == 0 || se.ExpiresAt < p.expires {
 		p.expires = se.ExpiresAt

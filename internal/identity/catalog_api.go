@@ -58,7 +58,7 @@ func (s *Service) changeRegion(_ context.Context, tx *db.Tx, _ *api.Request, d, 
 	parent := str(d, "parent_region_id")
 	for at, n := parent, 0; at != ""; n++ {
 		if at == id || n > 100 {
-			return fault.BadRequest("The specified parent region %s would create a circular region hierarchy.", parent)
+			return fault.BadRequest("The specified parent region %s would create a circular region hierarchy.", id)
 		}
 		p, err := s.region.get(tx, at)
 		if err != nil {

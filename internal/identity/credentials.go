@@ -327,6 +327,9 @@ func (s *Service) createEC2(ctx context.Context, r *api.Request, in map[string]a
 			return nil, err
 		}
 		project := str(in, "tenant_id")
+		if project == "" {
+			return nil, s.project.notFound("None")
+		}
 		if _, err := s.project.get(tx, project); err != nil {
 			return nil, err
 		}

@@ -126,8 +126,18 @@ func projectConflict(err error, p doc) error {
 	return conflict("project", "it is not permitted to have two projects with either the same name or same id in the same domain: name is "+str(p, "name")+", project id "+str(p, "id"))
 }
 
+// enforceDomain asks a rule about the path's domain; an unknown one is 404 to anybody, as upstream's look-up of the target makes it.
+func (s *Service) enforceDomain(ctx context.Context, r *api.Request, rule string) error {
+	d, err := inRead(ctx, s, func(tx *db.Tx) (doc, error) { return s.getDomain(tx, r.Path("domain_id")) })
+	if err != nil {
+		r.Asked()
+		return err
+	}
+	return r.Enforce(rule, about(r, "domain", d))
+}
+
 func (s *Service) updateDomain(ctx context.Context, r *api.Request, in map[string]any) (doc, error) {
-	if err := r.Enforce("identity:update_domain", policy.Map{}); err != nil {
+	if err := s.enforceDomain(ctx, r, "identity:update_domain"); err != nil {
 		return nil, err
 	}
 	d, err := checked(s.schemas.domainUpdate, memberOf(in, "domain"))
@@ -158,7 +168,7 @@ func (s *Service) updateDomain(ctx context.Context, r *api.Request, in map[strin
 }
 
 func (s *Service) deleteDomain(ctx context.Context, r *api.Request, _ api.None) (api.None, error) {
-	if err := r.Enforce("identity:delete_domain", policy.Map{}); err != nil {
+	if err := s.enforceDomain(ctx, r, "identity:delete_domain"); err != nil {
 		return api.None{}, err
 	}
 	id := r.Path("domain_id")

@@ -76,6 +76,9 @@ func (s *Service) filterPair(rule string, k *kind) func(context.Context, *api.Re
 			if err != nil {
 				return err
 			}
+			if n == 0 && k == s.endpointGroup {
+				return fault.NotFound("Endpoint Group Project Association not found")
+			}
 			if n == 0 {
 				return fault.NotFound("Endpoint %s not found in project %s", id, project)
 			}

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 
 	"github.com/hanok-cloud/hanok/internal/api"
@@ -61,10 +62,16 @@ type wireError struct {
 }
 
 type wireErrorBody struct {
-	Code    int    `json:"code"`
-	Message string `json:"message"`
-	Title   string `json:"title"`
+	Code     int      `json:"code"`
+	Identity authHint `json:"identity,omitzero"`
+	Message  string   `json:"message"`
+	Title    string   `json:"title"`
 }
+
+// authHint is what keystone adds to the errors of authentication plugins, as the cause of one.
+type authHint map[string][]string
+
+func (authHint) Error() string { return "the method of authentication cannot be used" }
 
 func writeError(w http.ResponseWriter, r *api.Request, e *fault.Error) {
 	h := w.Header()
@@ -73,10 +80,12 @@ func writeError(w http.ResponseWriter, r *api.Request, e *fault.Error) {
 	if e.Status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", `Keystone uri="`+base(r)+`"`)
 	}
-	var body any = wireError{wireErrorBody{e.Status, e.Message, http.StatusText(e.Status)}}
+	var hint authHint
+	errors.As(e.Cause, &hint)
+	var body any = wireError{wireErrorBody{e.Status, hint, e.Message, http.StatusText(e.Status)}}
 	switch {
 	case e.Status >= http.StatusInternalServerError:
-		body = wireError{wireErrorBody{e.Status, "An unexpected error prevented the server from fulfilling your request.", http.StatusText(e.Status)}}
+		body = wireError{wireErrorBody{e.Status, nil, "An unexpected error prevented the server from fulfilling your request.", http.StatusText(e.Status)}}
 	case e.Status == http.StatusMethodNotAllowed: // flask-restful writes this one
 		body = map[string]string{"message": "The method is not allowed for the requested URL."}
 	}

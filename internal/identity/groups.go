@@ -132,8 +132,12 @@ func (s *Service) updateGroup(ctx context.Context, r *api.Request, in map[string
 
 func (s *Service) deleteGroup(ctx context.Context, r *api.Request, _ api.None) (api.None, error) {
 	return api.None{}, s.write(ctx, func(tx *db.Tx) error {
-		g, _, err := s.groupFor(tx, r, "identity:delete_group")
+		g, err := s.group.get(tx, r.Path("group_id"))
 		if err != nil {
+			r.Asked() // upstream looks it up for the rule's target: 404 to anybody
+			return err
+		}
+		if err := r.Enforce("identity:delete_group", about(r, "group", g)); err != nil {
 			return err
 		}
 		return s.removeGroup(tx, str(g, "id"))

@@ -346,6 +346,17 @@ func (k *kind) member(s *Service, r *api.Request, d doc) doc {
 	return doc{k.singular: k.linked(s, base(r), d)}
 }
 
+// showExtra repeats the extra members under "extra", as upstream's updates of users and projects do.
+func (k *kind) showExtra(d doc) {
+	extra := doc{}
+	for name, v := range d {
+		if _, ok := k.column(name); !ok && name != "id" {
+			extra[name] = v
+		}
+	}
+	d["extra"] = extra
+}
+
 // str is a string member, or "".
 func str(d doc, name string) string {
 	s, _ := d[name].(string)

@@ -6,13 +6,13 @@ import "strings"
 func projectKind() *kind {
 	return &kind{singular: "project", plural: "projects", path: "projects", table: "identity_projects", noun: "project", extra: true,
 		columns: []column{{"name", text}, {"domain_id", nullText}, {"parent_id", nullText}, {"is_domain", flag}, {"enabled", flag},
-			{"description", text}, {"tags", value}, {"options", value}}}
+			{"description", nullVal}, {"tags", value}, {"options", value}}}
 }
 
 // domainKind reads the rows of projects that act as domains.
 func domainKind() *kind {
 	return &kind{singular: "domain", plural: "domains", path: "domains", table: "identity_projects", noun: "domain", extra: true,
-		columns: []column{{"name", text}, {"is_domain", flag}, {"enabled", flag}, {"description", text}, {"tags", value}, {"options", value}},
+		columns: []column{{"name", text}, {"is_domain", flag}, {"enabled", flag}, {"description", nullVal}, {"tags", value}, {"options", value}},
 		wire:    func(_ *Service, d doc) { delete(d, "is_domain") }}
 }
 
@@ -66,7 +66,7 @@ func policyKind() *kind {
 }
 
 func credentialKind() *kind {
-	return &kind{singular: "credential", plural: "credentials", path: "credentials", table: "identity_credentials", noun: "credential", extra: true,
+	return &kind{singular: "credential", plural: "credentials", path: "credentials", table: "identity_credentials", noun: "credential",
 		columns: []column{{"user_id", text}, {"project_id", nullText}, {"type", text}, {"blob", text}}}
 }
 
@@ -78,7 +78,7 @@ func trustKind() *kind {
 
 func appCredKind() *kind {
 	return &kind{singular: "application_credential", plural: "application_credentials", path: "application_credentials", table: "identity_application_credentials", noun: "Application Credential",
-		columns: []column{{"name", text}, {"description", nullText}, {"user_id", text}, {"project_id", nullText}, {"expires_at", when}, {"unrestricted", flag}, {"roles", value}, {"access_rules", nullVal}}}
+		columns: []column{{"name", text}, {"description", nullText}, {"user_id", text}, {"project_id", nullText}, {"expires_at", when}, {"unrestricted", nullVal}, {"roles", value}, {"access_rules", nullVal}}}
 }
 
 func accessRuleKind() *kind {

@@ -45,14 +45,14 @@ func (s *Service) limitModel(_ context.Context, r *api.Request, _ api.None) (doc
 }
 
 // known verifies that a limit's service and region are there.
-func (s *Service) known(tx *db.Tx, d doc) error {
+func (s *Service) known(tx *db.Tx, d doc, what string) error {
 	if id := str(d, "service_id"); id != "" {
 		there, err := s.service.find(tx, id)
 		if err != nil {
 			return err
 		}
 		if there == nil {
-			return expecting("service_id", "service table")
+			return expecting("service_id", what)
 		}
 	}
 	if id := str(d, "region_id"); id != "" {
@@ -61,7 +61,7 @@ func (s *Service) known(tx *db.Tx, d doc) error {
 			return err
 		}
 		if there == nil {
-			return expecting("region_id", "region table")
+			return expecting("region_id", what)
 		}
 	}
 	return nil
@@ -69,19 +69,16 @@ func (s *Service) known(tx *db.Tx, d doc) error {
 
 func limitConflict(k *kind, err error) error {
 	if db.IsConflict(err, "") {
-		return duplicate(k.singular, "service_id, region_id and resource_name", "of this limit")
+		return conflict(k.singular, "Duplicate entry")
 	}
 	return err
 }
 
 func (s *Service) changeRegistered(_ context.Context, tx *db.Tx, _ *api.Request, d, old doc) error {
-	if err := s.known(tx, d); err != nil {
+	if err := s.known(tx, d, "registered_limit"); err != nil {
 		return err
 	}
-	if d["service_id"] != nil || d["region_id"] != nil || d["resource_name"] != nil {
-		return s.unused(tx, old)
-	}
-	return nil
+	return s.unused(tx, old)
 }
 
 // unused refuses to change a registered limit under the limits that rest on it.
@@ -126,7 +123,7 @@ func (s *Service) createRegistered(ctx context.Context, r *api.Request, in map[s
 	if _, err := checked(s.schemas.registeredLimitCreate, list); err != nil {
 		return nil, err
 	}
-	return s.createMany(ctx, r, s.registeredLimit, list.([]any), s.known)
+	return s.createMany(ctx, r, s.registeredLimit, list.([]any), func(tx *db.Tx, d doc) error { return s.known(tx, d, "registered_limit") })
 }
 
 func (s *Service) createLimits(ctx context.Context, r *api.Request, in map[string]any) (doc, error) {
@@ -138,21 +135,28 @@ func (s *Service) createLimits(ctx context.Context, r *api.Request, in map[strin
 		return nil, err
 	}
 	return s.createMany(ctx, r, s.limit, list.([]any), func(tx *db.Tx, d doc) error {
-		if err := s.known(tx, d); err != nil {
+		if err := s.known(tx, d, "limit"); err != nil {
 			return err
 		}
 		if id := str(d, "project_id"); id != "" {
-			p, err := s.project.get(tx, id)
+			p, err := s.project.find(tx, id)
 			if err != nil {
-				return asBadRequest(err)
+				return err
+			}
+			if p == nil {
+				return expecting("project_id", "limit")
 			}
 			if truth(p, "is_domain") {
-				return s.project.notFound(id)
+				d["domain_id"], d["project_id"] = id, nil
 			}
 		}
 		if id := str(d, "domain_id"); id != "" {
-			if _, err := s.getDomain(tx, id); err != nil {
-				return asBadRequest(err)
+			dom, err := s.domain.find(tx, id)
+			if err != nil {
+				return err
+			}
+			if dom == nil || !truth(dom, "is_domain") {
+				return expecting("domain_id", "limit")
 			}
 		}
 		n, err := db.One(tx, db.Value[int64], `SELECT count(*) FROM identity_registered_limits WHERE service_id = $1 AND region_id = $2 AND resource_name = $3`,

@@ -17,7 +17,7 @@ import (
 func (s *Service) readScope(ctx context.Context, r *api.Request, auth, identity doc, methods []string, p *authentication) error {
 	if slices.Contains(methods, "application_credential") {
 		if _, given := auth["scope"]; given {
-			return fault.Unauthorized("Error authenticating with application credential: Application credentials cannot request a scope.")
+			return fault.Unauthorized("Error authenticating with application credential: Application credentials cannot request a scope.").Because(authHint{})
 		}
 		p.fixed = true
 		return nil

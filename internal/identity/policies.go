@@ -117,7 +117,9 @@ func (s *Service) policyEndpoints(ctx context.Context, r *api.Request, _ api.Non
 				return nil, err
 			}
 			if id == r.Path("policy_id") {
-				out = append(out, s.endpoint.linked(s, base(r), e))
+				e = s.endpoint.linked(s, base(r), e)
+				delete(e, "region") // only the other lists have the older name
+				out = append(out, e)
 			}
 		}
 		return out, nil

@@ -15,7 +15,9 @@ const maxTreeDepth = 5
 // completeProject fills in what a client may leave out.
 func completeProject(p doc) {
 	setDefault(p, "enabled", true)
-	setDefault(p, "description", "")
+	if _, given := p["description"]; !given {
+		p["description"] = ""
+	}
 	setDefault(p, "is_domain", false)
 	setDefault(p, "tags", []any{})
 	given := object(p, "options")
@@ -130,9 +132,6 @@ func (s *Service) changeProject(tx *db.Tx, old, changes doc) (doc, error) {
 	}
 	if name, ok := changes["name"].(string); ok {
 		changes["name"] = strings.TrimSpace(name)
-	}
-	if v, ok := changes["description"]; ok && v == nil {
-		changes["description"] = ""
 	}
 	mergeOptions(old, changes)
 	delete(changes, "domain_id")

@@ -258,6 +258,7 @@ func (s *Service) updateProject(ctx context.Context, r *api.Request, in map[stri
 		if err != nil {
 			return nil, err
 		}
+		s.project.showExtra(got)
 		return s.project.member(s, r, got), nil
 	})
 }
@@ -287,7 +288,7 @@ func (s *Service) deleteProject(ctx context.Context, r *api.Request, _ api.None)
 }
 
 func tagsBody(r *api.Request, tags []string) doc {
-	return doc{"tags": append([]string{}, tags...), "links": doc{"self": selfURL(r)}}
+	return doc{"tags": append([]string{}, tags...), "links": doc{"self": base(r)}} // upstream links to the API's root
 }
 
 func (s *Service) listTags(ctx context.Context, r *api.Request, _ api.None) (doc, error) {

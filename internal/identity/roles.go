@@ -83,17 +83,15 @@ func roleConflict(err error, d doc) error {
 // roleFor reads the path's role and asks the rule with that verb; a role of a domain has rules of its own.
 func (s *Service) roleFor(tx *db.Tx, r *api.Request, verb string) (doc, error) {
 	d, err := s.role.get(tx, r.Path("role_id"))
-	if err != nil && !fault.Is(err, 404) {
+	if err != nil {
+		r.Asked() // upstream looks it up for the rule's target: 404 to anybody
 		return nil, err
 	}
 	rule := "identity:" + verb + "_role"
 	if str(d, "domain_id") != "" {
 		rule = "identity:" + verb + "_domain_role"
 	}
-	if denied := r.Enforce(rule, about(r, "role", d)); denied != nil {
-		return nil, denied
-	}
-	return d, err
+	return d, r.Enforce(rule, about(r, "role", d))
 }
 
 func (s *Service) showRole(ctx context.Context, r *api.Request, _ api.None) (doc, error) {
@@ -254,7 +252,7 @@ func (s *Service) createImplied(ctx context.Context, r *api.Request, _ api.None)
 			return nil, err
 		}
 		if slices.Contains(all[str(prior, "id")], str(implied, "id")) {
-			return nil, duplicate("implied_role", "prior_role_id", str(prior, "id")+" and implied_role_id "+str(implied, "id"))
+			return nil, conflict("implied_role", "Duplicate entry")
 		}
 		_, err = tx.Exec(`INSERT INTO identity_implied_roles (prior_role_id, implied_role_id) VALUES ($1,$2)`, prior["id"], implied["id"])
 		return s.inference(r, prior, implied), err

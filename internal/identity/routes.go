@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"context"
 	"slices"
 
 	"github.com/hanok-cloud/hanok/internal/api"
@@ -21,6 +22,9 @@ func (s *Service) tokenRoutes() []api.Route {
 		api.Handle("POST", "/v3/auth/tokens", api.Public(), 201, s.issueToken),
 		api.Handle("GET", "/v3/auth/tokens", o("identity:validate_token"), 200, s.validateToken),
 		api.Handle("DELETE", "/v3/auth/tokens", o("identity:revoke_token"), 204, s.revokeToken),
+		api.Handle("GET", "/v3/auth/tokens/OS-PKI/revoked", api.Public(), 200, func(context.Context, *api.Request, api.None) (api.None, error) {
+			return api.None{}, forbidden(nil) // there is no such list since tokens are not stored
+		}),
 		api.Handle("GET", "/v3/auth/catalog", o("identity:get_auth_catalog"), 200, s.authCatalog),
 		api.Handle("GET", "/v3/OS-REVOKE/events", o("identity:list_revoke_events"), 200, s.listRevocations),
 	}

@@ -49,7 +49,7 @@ func (sc *schemas) people() {
 	shortName := schema.Str().Len(1, 64).Pattern(`[\S]+`)
 	name := schema.KeystoneName()
 	sc.tag = schema.Str().Len(1, 255).Pattern(`^[^,/]*$`)
-	sc.tags = schema.Array(sc.tag).MaxItems(80).Unique()
+	sc.tags = schema.Array(sc.tag).Required().MaxItems(80).Unique()
 	project := schema.Object(schema.P("description", nullDescription()), schema.P("domain_id", schema.KeystoneID().Nullable()), schema.P("enabled", boolean()), schema.P("is_domain", boolean()),
 		schema.P("parent_id", schema.KeystoneID().Nullable()), schema.P("name", shortName), schema.P("tags", sc.tags), schema.P("options", immutableOption()))
 	sc.projectCreate, sc.projectUpdate = project.Required("name").Open(), project.MinProps(1).Open()
@@ -82,7 +82,8 @@ func (sc *schemas) delegations() {
 	sc.credentialCreate = schema.Object(schema.P("blob", schema.Str()), schema.P("project_id", schema.Str()), schema.P("type", schema.Str()), schema.P("user_id", schema.Str())).Open().OneOf(ec2, other)
 	sc.credentialUpdate = schema.Object(schema.P("blob", schema.Str())).Closed().Required("blob")
 	consumer := schema.Object(schema.P("description", nullDescription()))
-	sc.consumerCreate, sc.consumerUpdate = consumer.Open(), consumer.Extend(schema.P("secret", schema.Not(schema.Any()))).Open()
+	sc.consumerCreate = consumer.Open()
+	sc.consumerUpdate = schema.AllOf(schema.Not(schema.Any().Required("secret")), consumer.MinProps(1).Open())
 }
 
 // catalogs are the schemas of keystone/{catalog,policy,limit}/schema.py.

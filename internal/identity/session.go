@@ -286,10 +286,19 @@ func sessionOf(r *api.Request) *session {
 	return se
 }
 
-// tokenNotFound is keystone's 404 for subject tokens.
-func tokenNotFound(id string) *fault.Error {
+// tokenNotFound is keystone's 404 for subject tokens: it tells what is no token from one that is over.
+func (s *Service) tokenNotFound(ctx context.Context, r *api.Request, id string) *fault.Error {
 	if id == "" {
 		return fault.NotFound("No token in the request")
+	}
+	if epoch, err := s.epochOf(ctx, r); err == nil {
+		t, err := s.open(ctx, id, epoch)
+		if err != nil {
+			return fault.NotFound("Could not recognize Fernet token")
+		}
+		if s.o.Now().UnixMicro() >= t.ExpiresAt {
+			return fault.NotFound("Failed to validate token")
+		}
 	}
 	return fault.NotFound("Could not find token: %s.", id)
 }

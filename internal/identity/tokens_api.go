@@ -167,7 +167,7 @@ func isTrue(v string) bool {
 func (s *Service) subject(ctx context.Context, r *api.Request) (*session, error) {
 	id := r.HTTP.Header.Get("X-Subject-Token")
 	if id == "" {
-		return nil, tokenNotFound("")
+		return nil, s.tokenNotFound(ctx, r, "")
 	}
 	window := expiredWindow
 	if !isTrue(r.Query().Get("allow_expired")) {
@@ -178,12 +178,12 @@ func (s *Service) subject(ctx context.Context, r *api.Request) (*session, error)
 		return nil, err
 	}
 	if se == nil {
-		return nil, tokenNotFound(id)
+		return nil, s.tokenNotFound(ctx, r, id)
 	}
 	if se.appCred != nil && se.appCred.restrictedBy {
 		// Middleware that does not know access rules would not enforce them.
 		if v, err := strconv.ParseFloat(r.HTTP.Header.Get("OpenStack-Identity-Access-Rules"), 64); err != nil || v < 1 {
-			return nil, tokenNotFound(id)
+			return nil, fault.NotFound("Could not find token: %s.", id)
 		}
 	}
 	return se, nil
@@ -215,7 +215,7 @@ func (s *Service) enforceSubject(ctx context.Context, r *api.Request, rule strin
 		if err := r.Enforce(rule, policy.Map{}); err != nil {
 			return nil, err
 		}
-		return nil, tokenNotFound("")
+		return nil, s.tokenNotFound(ctx, r, "")
 	}
 	se, err := s.subject(ctx, r)
 	if err != nil {

@@ -98,7 +98,10 @@ func (s *Service) changeUser(tx *db.Tx, old, changes doc, hash string) (doc, err
 	disabled := changes["enabled"] == false && truth(old, "enabled")
 	got, err := s.user.update(tx, old, changes, hidden...)
 	if err != nil {
-		return nil, userConflict(err, doc{"name": changes["name"], "domain_id": old["domain_id"]})
+		if db.IsConflict(err, "") {
+			return nil, duplicate("user", "name", str(changes, "name"))
+		}
+		return nil, err
 	}
 	if newPassword || disabled {
 		return got, revokeUser(tx, id)

@@ -120,6 +120,7 @@ func (s *Service) updateUser(ctx context.Context, r *api.Request, in map[string]
 		if err != nil {
 			return nil, err
 		}
+		s.user.showExtra(got)
 		return s.user.member(s, r, got), nil
 	})
 }
@@ -145,7 +146,7 @@ func (s *Service) changePassword(ctx context.Context, r *api.Request, in map[str
 	var user doc
 	err = s.read(ctx, func(tx *db.Tx) error {
 		var err error
-		if user, err = s.user.get(tx, id); err != nil {
+		if user, err = s.user.find(tx, id); err != nil || user == nil {
 			return err
 		}
 		hash, err = db.One(tx, db.Value[string], `SELECT password_hash FROM identity_users WHERE id = $1`, id)
@@ -203,7 +204,10 @@ func (s *Service) listUserGroups(ctx context.Context, r *api.Request, _ api.None
 	if _, err := inRead(ctx, s, func(tx *db.Tx) (doc, error) { return s.userFor(tx, r, "identity:list_groups_for_user") }); err != nil {
 		return nil, err
 	}
-	l := listing{kind: s.group, filters: []string{"name"}}
+	// Memberships of federated users may end; these do not.
+	k := *s.group
+	k.singular, k.wire = "membership", func(_ *Service, d doc) { d["membership_expires_at"] = nil }
+	l := listing{kind: &k, filters: []string{"name"}}
 	l.where.Add("id IN (SELECT group_id FROM identity_members WHERE user_id = ?)", r.Path("user_id"))
 	if own := r.Caller.DomainID; own != "" {
 		l.where.Add("domain_id = ?", own)

@@ -20,7 +20,7 @@ CREATE TABLE identity_projects (
     parent_id   TEXT NOT NULL DEFAULT '',
     is_domain   BOOLEAN NOT NULL DEFAULT FALSE,
     enabled     BOOLEAN NOT NULL DEFAULT TRUE,
-    description TEXT NOT NULL DEFAULT '',
+    description TEXT NOT NULL DEFAULT '""', -- JSON: upstream tells null from empty
     tags        TEXT NOT NULL DEFAULT '[]',
     options     TEXT NOT NULL DEFAULT '{}',
     extra       TEXT NOT NULL DEFAULT '{}',
@@ -193,7 +193,7 @@ CREATE TABLE identity_application_credentials (
     user_id      TEXT NOT NULL,
     project_id   TEXT NOT NULL DEFAULT '',
     expires_at   BIGINT NOT NULL DEFAULT 0,
-    unrestricted BOOLEAN NOT NULL DEFAULT FALSE,
+    unrestricted TEXT NOT NULL DEFAULT '',
     roles        TEXT NOT NULL DEFAULT '[]',
     access_rules TEXT NOT NULL DEFAULT '',
     secret_hash  TEXT NOT NULL DEFAULT '',

@@ -160,11 +160,11 @@ func (b *bus) publishAll() {
 type pgQuerier struct{ tx *sql.Tx }
 
 func (q pgQuerier) exec(ctx context.Context, query string, args []any) (sql.Result, error) {
-	return q.tx.ExecContext(ctx, query, args...)
+	return q.tx.ExecContext(ctx, query, storable(args)...)
 }
 
 func (q pgQuerier) query(ctx context.Context, query string, args []any) (*sql.Rows, error) {
-	return q.tx.QueryContext(ctx, query, args...)
+	return q.tx.QueryContext(ctx, query, storable(args)...)
 }
 
 // constraint reads the violated constraint out of either engine's error.

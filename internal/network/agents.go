@@ -290,7 +290,7 @@ func (s *Service) hosting(ctx context.Context, q *api.Request, r *resource, typ,
 
 func (s *Service) updateAgent(ctx context.Context, q *api.Request, in map[string]any) (map[string]any, error) {
 	m, ok := in["agent"].(map[string]any)
-	if !ok {
+	if !ok || hasNUL(m) {
 		return nil, httpBadRequest("Unable to find 'agent' in request body")
 	}
 	var cols []column

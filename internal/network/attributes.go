@@ -109,6 +109,23 @@ func plain(v any) any {
 	return v
 }
 
+// hasNUL looks for NUL characters in texts, which PostgreSQL refuses.
+func hasNUL(v any) bool {
+	switch x := v.(type) {
+	case string:
+		return strings.ContainsRune(x, 0)
+	case []any:
+		return slices.ContainsFunc(x, hasNUL)
+	case map[string]any:
+		for k, e := range x {
+			if strings.ContainsRune(k, 0) || hasNUL(e) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // standardAttrs are what every resource with a standardattributes row has.
 func standardAttrs(name attr, with ...string) []attr {
 	id := attr{name: "id", column: "t.id", sort: true}
@@ -137,6 +154,9 @@ func plainName() attr {
 // prepare is what upstream does with one object of a body before policy and plugin see it (neutron/api/v2/base.py, prepare_request_body).
 func (r *resource) prepare(c *call, in map[string]any, create bool) (values, error) {
 	v := values(plain(in).(map[string]any))
+	if hasNUL(in) {
+		return nil, httpBadRequest("The body contains a NUL character, which no attribute can hold")
+	}
 	project, ok := v["project_id"]
 	tenant, ok2 := v["tenant_id"]
 	switch {

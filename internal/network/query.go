@@ -136,7 +136,7 @@ func (a *attr) where(w *db.Where, vs []string) error {
 					v = ""
 				}
 			}
-			args = append(args, strings.ToValidUTF8(strings.ReplaceAll(v, "\x00", ""), ""))
+			args = append(args, v)
 		}
 	}
 	w.Add(a.column+" IN (?"+strings.Repeat(", ?", len(args)-1)+")", args...)
@@ -178,7 +178,7 @@ func addTags(w *db.Where, vs []string, op string, not bool) {
 }
 
 func likeEscape(s string) string {
-	return strings.NewReplacer("!", "!!", "%", "!%", "_", "!_", "\x00", "").Replace(s)
+	return strings.NewReplacer("!", "!!", "%", "!%", "_", "!_").Replace(s)
 }
 
 // listed is what a list reads of each row: enough to find its document and to ask policy.

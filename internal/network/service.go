@@ -122,7 +122,30 @@ func (s *Service) API() *api.Service {
 	routes = slices.Concat(routes, s.routerActions(), s.quotaRoutes(), s.agentRoutes(), s.availabilityRoutes())
 	return &api.Service{
 		Name: "network", Prefix: "/network", Routes: routes, Dialect: dialect(), Policy: s.policy, Docs: s.docs,
-		// Upstream accepts the format as a suffix.
-		Rewrite: func(_ *http.Request, path string) string { return strings.TrimSuffix(path, ".json") },
+		Rewrite: func(r *http.Request, path string) string {
+			// What PostgreSQL does not take as text matches nothing.
+			q := r.URL.Query()
+			if cleanQuery(q) {
+				r.URL.RawQuery = q.Encode()
+			}
+			return strings.TrimSuffix(cleanText(path), ".json") // upstream accepts the format as a suffix
+		},
 	}
+}
+
+// cleanText replaces what is no text to PostgreSQL: NUL and broken UTF-8.
+func cleanText(s string) string {
+	return strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", "\uFFFD"), "\uFFFD")
+}
+
+func cleanQuery(q map[string][]string) bool {
+	changed := false
+	for _, vs := range q {
+		for i, v := range vs {
+			if c := cleanText(v); c != v {
+				vs[i], changed = c, true
+			}
+		}
+	}
+	return changed
 }

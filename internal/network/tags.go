@@ -76,7 +76,7 @@ func (s *Service) tagRoutes(r *resource) []api.Route {
 
 func tagsBody(in map[string]any) ([]string, error) {
 	v, ok := in["tags"]
-	if !ok || len(in) != 1 {
+	if !ok || len(in) != 1 || hasNUL(v) {
 		return nil, invalidInput("Invalid tags body")
 	}
 	if p, _ := vTags(plain(v)); p != "" {

@@ -136,6 +136,9 @@ func (srv *Server) serve(m *mounted, hw http.ResponseWriter, hr *http.Request, p
 	r := &Request{HTTP: hr, ID: "req-" + uuid.NewString(), service: m.s, w: w, base: srv.base(hr)}
 	r.Log = srv.o.Logger.With("request_id", r.ID, "service", m.s.Name)
 	w.Header().Set("X-Openstack-Request-Id", r.ID)
+	if h := m.s.RequestIDHeader; h != "" {
+		w.Header().Set(h, r.ID)
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			if p == http.ErrAbortHandler {

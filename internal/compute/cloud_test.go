@@ -32,7 +32,7 @@ const (
 	other     = "22222222222222222222222222222222"
 	admins    = "33333333333333333333333333333333"
 	userOf    = "aaaa"
-	latestMV  = "2.96"
+	latestMV  = "2.100"
 	oldestMV  = "2.1"
 	someUUID  = "00000000-1111-2222-3333-444444444444"
 	minFlavor = "1"

@@ -109,7 +109,7 @@ func New(o Options) (*Service, error) {
 	}
 	s.api = &api.Service{
 		Name: "compute", Prefix: "/compute", Routes: s.routes(), Dialect: dialect(), Policy: p, Schema: schema.Nova,
-		Microversions: microversions(), Rewrite: rewrite, Docs: o.Docs,
+		RequestIDHeader: "X-Compute-Request-Id", Microversions: microversions(), Rewrite: rewrite, Docs: o.Docs,
 	}
 	return s, nil
 }

@@ -153,7 +153,7 @@ func groupBody(in map[string]any) (map[string]any, error) {
 		case len([]rune(t)) > 255:
 			return nil, fault.BadRequest("Security group %s should not be greater than 255 characters.", k)
 		}
-		out[k] = strings.TrimSpace(t)
+		out[k] = t
 	}
 	return map[string]any{"security_group": out}, nil
 }

@@ -221,9 +221,15 @@ func remoteConsolesCreateBody() []api.VersionedSchema {
 			schema.P("type", schema.Str().Enum("novnc", "xvpvnc", "rdp-html5", "spice-html5", "serial", "webmks")),
 		)),
 	)
+	v299 := v28.Extend(
+		schema.P("remote_console", v28.Prop("remote_console").Extend(
+			schema.P("type", schema.Str().Enum("novnc", "xvpvnc", "spice-html5", "spice-direct", "serial", "webmks")),
+		)),
+	)
 	return []api.VersionedSchema{
 		since("2.6-2.7", v26),
-		since("2.8-", v28),
+		since("2.8-2.98", v28),
+		since("2.99-", v299),
 	}
 }
 

@@ -184,6 +184,11 @@ func serversCreateBody() []api.VersionedSchema {
 			schema.P("hostname", schema.NovaHostname()),
 		)),
 	)
+	v294 := v290.Extend(
+		schema.P("server", v290.Prop("server").Extend(
+			schema.P("hostname", schema.NovaFQDN()),
+		)),
+	)
 	return []api.VersionedSchema{
 		since("2.1-2.18", v21),
 		since("2.19-2.31", v219),
@@ -196,7 +201,8 @@ func serversCreateBody() []api.VersionedSchema {
 		since("2.63-2.66", v263),
 		since("2.67-2.73", v267),
 		since("2.74-2.89", v274),
-		since("2.90-", v290),
+		since("2.90-2.93", v290),
+		since("2.94-", v294),
 	}
 }
 
@@ -219,10 +225,16 @@ func serversUpdateBody() []api.VersionedSchema {
 			schema.P("hostname", schema.NovaHostname()),
 		)),
 	)
+	v294 := v290.Extend(
+		schema.P("server", v290.Prop("server").Extend(
+			schema.P("hostname", schema.NovaFQDN()),
+		)),
+	)
 	return []api.VersionedSchema{
 		since("2.1-2.18", v21),
 		since("2.19-2.89", v219),
-		since("2.90-", v290),
+		since("2.90-2.93", v290),
+		since("2.94-", v294),
 	}
 }
 
@@ -282,13 +294,19 @@ func serversActionRebuildBody() []api.VersionedSchema {
 			schema.P("hostname", schema.NovaHostname()),
 		)),
 	)
+	v294 := v290.Extend(
+		schema.P("rebuild", v290.Prop("rebuild").Extend(
+			schema.P("hostname", schema.NovaFQDN()),
+		)),
+	)
 	return []api.VersionedSchema{
 		since("2.1-2.18", v21),
 		since("2.19-2.53", v219),
 		since("2.54-2.56", v254),
 		since("2.57-2.62", v257),
 		since("2.63-2.89", v263),
-		since("2.90-", v290),
+		since("2.90-2.93", v290),
+		since("2.94-", v294),
 	}
 }
 

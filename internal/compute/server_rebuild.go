@@ -85,10 +85,13 @@ func (s *Service) rebuilt(tx *db.Tx, r *api.Request, v *Server, in map[string]an
 			v.Description = &t
 		}
 	}
-	for k, dest := range map[string]*string{"accessIPv4": &v.AccessIPv4, "accessIPv6": &v.AccessIPv6, "hostname": &v.Hostname} {
+	for k, dest := range map[string]*string{"accessIPv4": &v.AccessIPv4, "accessIPv6": &v.AccessIPv6} {
 		if t, ok := in[k].(string); ok {
-			*dest = t
+			*dest = canonicalIP(t)
 		}
+	}
+	if t, ok := in["hostname"].(string); ok {
+		v.Hostname = t
 	}
 	if c, ok := in["OS-DCF:diskConfig"].(string); ok {
 		v.AutoDiskConfig = c == "AUTO"

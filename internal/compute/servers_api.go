@@ -3,7 +3,6 @@ package compute
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"regexp"
 	"strings"
 
@@ -326,11 +325,7 @@ func (s *Service) updateServer(ctx context.Context, r *api.Request, in map[strin
 		}
 		for k, dest := range map[string]*string{"accessIPv4": &v.AccessIPv4, "accessIPv6": &v.AccessIPv6} {
 			if a, ok := b[k].(string); ok {
-				if *dest = a; a != "" {
-					if ip, err := netip.ParseAddr(a); err == nil {
-						*dest = ip.String()
-					}
-				}
+				*dest = canonicalIP(a)
 			}
 		}
 		if c, ok := b["OS-DCF:diskConfig"].(string); ok {

@@ -68,6 +68,14 @@ func (s *Service) createServer(ctx context.Context, r *api.Request, in map[strin
 	}}, nil
 }
 
+// canonicalIP is an address as nova stores it.
+func canonicalIP(s string) string {
+	if ip, err := netip.ParseAddr(s); err == nil {
+		return ip.String()
+	}
+	return s
+}
+
 func diskConfig(auto bool) string {
 	if auto {
 		return "AUTO"
@@ -81,7 +89,7 @@ func (s *Service) parseCreate(r *api.Request, in map[string]any) (*createSpec, e
 	text := func(k string) string { t, _ := b[k].(string); return t }
 	spec := &createSpec{
 		name: strings.TrimSpace(text("name")), keyName: text("key_name"), userData: text("user_data"), adminPass: text("adminPass"),
-		autoDiskConfig: text("OS-DCF:diskConfig") == "AUTO", accessIPv4: text("accessIPv4"), accessIPv6: text("accessIPv6"),
+		autoDiskConfig: text("OS-DCF:diskConfig") == "AUTO", accessIPv4: canonicalIP(text("accessIPv4")), accessIPv6: canonicalIP(text("accessIPv6")),
 		configDrive: anyBool(b["config_drive"], false), metadata: texts(b["metadata"]), hostname: text("hostname"), admin: isAdmin(r),
 	}
 	if _, given := b["adminPass"]; !given {

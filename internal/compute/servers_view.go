@@ -1,6 +1,7 @@
 package compute
 
 import (
+	"encoding/json"
 	"strconv"
 
 	"github.com/hanok-cloud/hanok/internal/api"
@@ -295,6 +296,13 @@ func (w *serverView) later(d *docWriter, v *Server, hostStatus string) {
 	}
 	if w.since(96) {
 		d.strOrNull("pinned_availability_zone", v.RequestedAZ)
+	}
+	if w.since(100) {
+		hints, err := json.Marshal(v.Hints.V)
+		if err != nil || len(v.Hints.V) == 0 {
+			hints = []byte("{}")
+		}
+		d.raw("scheduler_hints", string(hints))
 	}
 	if w.groups && w.since(71) {
 		var g []string

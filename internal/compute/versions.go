@@ -12,7 +12,7 @@ import (
 // The microversions that are served. The least and the greatest are told in the version documents.
 var (
 	minVersion = api.MustVersion("2.1")
-	maxVersion = api.MustVersion("2.96")
+	maxVersion = api.MustVersion("2.100")
 )
 
 func microversions() *api.Microversions {
@@ -53,10 +53,23 @@ func v21Doc(r *api.Request, long bool) versionDoc {
 	return d
 }
 
+// v20Doc is the version without microversions, which upstream lists first and serves in the same way.
+func v20Doc(r *api.Request, long bool) versionDoc {
+	d := versionDoc{ID: "v2.0", Status: "SUPPORTED", Updated: "2011-01-21T11:33:21Z", Links: []link{{Rel: "self", Href: r.ServiceURL() + "/v2/"}}}
+	if long {
+		d.Links = append(d.Links, link{Rel: "describedby", Type: "text/html", Href: "http://docs.openstack.org/"})
+		d.MediaTypes = []mediaType{{"application/json", "application/vnd.openstack.compute+json;version=2"}}
+	}
+	return d
+}
+
 func versionRoutes() []api.Route {
 	return []api.Route{
 		api.Handle("GET", "", api.Public(), 200, func(_ context.Context, r *api.Request, _ api.None) (map[string][]versionDoc, error) {
-			return map[string][]versionDoc{"versions": {v21Doc(r, false)}}, nil
+			return map[string][]versionDoc{"versions": {v20Doc(r, false), v21Doc(r, false)}}, nil
+		}),
+		api.Handle("GET", "/v2", api.Public(), 200, func(_ context.Context, r *api.Request, _ api.None) (map[string]versionDoc, error) {
+			return map[string]versionDoc{"version": v20Doc(r, true)}, nil
 		}),
 		api.Handle("GET", "/v2.1", api.Public(), 200, func(_ context.Context, r *api.Request, _ api.None) (map[string]versionDoc, error) {
 			return map[string]versionDoc{"version": v21Doc(r, true)}, nil
@@ -65,15 +78,21 @@ func versionRoutes() []api.Route {
 }
 
 // rewrite drops the optional project id after the version: /v2.1/<project>/servers is /v2.1/servers. No collection of ours
-// has a name of 32 hexadecimal digits.
+// has a name of 32 hexadecimal digits. Version 2 without microversions is served by the same routes. A path below the version
+// that ends with a slash reaches no route, as upstream.
 func rewrite(_ *http.Request, path string) string {
+	if rest, ok := strings.CutPrefix(path, "/v2/"); ok && rest != "" {
+		path = "/v2.1/" + rest
+	}
 	rest, ok := strings.CutPrefix(path, "/v2.1/")
-	if !ok {
+	if !ok || rest == "" {
 		return path
 	}
-	first, tail, _ := strings.Cut(rest, "/")
-	if isUUID(first) {
-		return strings.TrimSuffix("/v2.1/"+tail, "/")
+	if first, tail, _ := strings.Cut(rest, "/"); isUUID(first) {
+		rest = tail
 	}
-	return path
+	if strings.HasSuffix(rest, "/") {
+		rest += "/" // the kit takes one slash off
+	}
+	return "/v2.1/" + rest
 }

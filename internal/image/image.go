@@ -79,6 +79,9 @@ func New(o Options) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{o: o, db: o.DB, log: o.Logger, policy: p, docs: o.Docs, files: f, schema: sch}
+	if err := o.DB.Write(context.Background(), seedResourceTypes); err != nil {
+		return nil, fmt.Errorf("metadata definitions: %w", err)
+	}
 	if err := s.recover(context.Background()); err != nil {
 		return nil, fmt.Errorf("image data folder %s: %w", o.DataDir, err)
 	}

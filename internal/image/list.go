@@ -73,7 +73,7 @@ func (s *Service) listImages(ctx context.Context, r *api.Request, _ api.None) (a
 	if full && last != "" {
 		next = last
 	}
-	extra, err := links(r.Query(), r.HTTP.URL.RawQuery, next)
+	extra, err := linksOf("/v2/images", "/v2/schemas/images", r.Query(), r.HTTP.URL.RawQuery, next)
 	if err != nil {
 		return nil, err
 	}
@@ -104,13 +104,13 @@ func (s *Service) documents(tx *db.Tx, images []Image) ([][]byte, error) {
 	return docs, nil
 }
 
-// links are the list's first, next and schema.
-func links(q url.Values, raw, next string) ([]byte, error) {
+// linksOf are a list's first, next and schema.
+func linksOf(path, schema string, q url.Values, raw, next string) ([]byte, error) {
 	out := struct {
 		First  string `json:"first"`
 		Next   string `json:"next,omitempty"`
 		Schema string `json:"schema"`
-	}{First: "/v2/images", Schema: "/v2/schemas/images"}
+	}{First: path, Schema: schema}
 	// In the order in which the client gave them.
 	var names []string
 	for part := range strings.SplitSeq(raw, "&") {
@@ -129,7 +129,7 @@ func links(q url.Values, raw, next string) ([]byte, error) {
 		out.First += "?" + strings.Join(params, "&")
 	}
 	if next != "" {
-		out.Next = "/v2/images?" + strings.Join(append(params, "marker="+url.QueryEscape(next)), "&")
+		out.Next = path + "?" + strings.Join(append(params, "marker="+url.QueryEscape(next)), "&")
 	}
 	return api.Marshal(out, api.Version{})
 }

@@ -45,6 +45,7 @@ func (s *Service) service() *api.Service {
 		api.Handle("GET", "/v2/tasks", api.Scoped("tasks_api_access"), 200, s.listTasks),
 		api.Handle("GET", "/v2/tasks/{task_id}", api.Scoped("tasks_api_access"), 200, s.showTask),
 	}
+	routes = append(routes, s.metadefRoutes()...)
 	for name, doc := range s.schema.docs {
 		routes = append(routes, api.Handle("GET", "/v2/schemas/"+name, api.Authenticated(), 200,
 			func(context.Context, *api.Request, api.None) (api.JSON, error) { return doc, nil }))

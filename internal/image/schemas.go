@@ -21,6 +21,8 @@ var schemaFS embed.FS
 type schemas struct {
 	docs  map[string]api.JSON
 	image *schema.Schema
+	// metadefs are those of metadata definitions by name: "namespace", "object".
+	metadefs map[string]*schema.Schema
 }
 
 func loadSchemas() (*schemas, error) {
@@ -46,34 +48,55 @@ func loadSchemas() (*schemas, error) {
 			s.docs[name] = compact.Bytes()
 		}
 	}
-	v, err := schema.Decode(s.docs["image"])
-	if err != nil {
-		return nil, fmt.Errorf("schema image: %w", err)
-	}
-	if s.image, err = validator(v); err != nil {
-		return nil, fmt.Errorf("schema image: %w", err)
+	s.metadefs = map[string]*schema.Schema{}
+	for _, name := range []string{"image", "metadefs/namespace", "metadefs/object", "metadefs/property", "metadefs/tag", "metadefs/tags", "metadefs/resource_type"} {
+		v, err := schema.Decode(s.docs[name])
+		if err != nil {
+			return nil, fmt.Errorf("schema %s: %w", name, err)
+		}
+		d, _ := v.(*schema.Dict)
+		defs, _ := d.Get("definitions")
+		definitions, _ := defs.(*schema.Dict)
+		parsed, err := validator(v, definitions)
+		if err != nil {
+			return nil, fmt.Errorf("schema %s: %w", name, err)
+		}
+		if short, ok := strings.CutPrefix(name, "metadefs/"); ok {
+			s.metadefs[short] = parsed
+		} else {
+			s.image = parsed
+		}
 	}
 	return s, nil
 }
 
-// validator makes a validator of a schema document, in the document's order: the texts of errors print it.
-func validator(v any) (*schema.Schema, error) {
+// validator makes a validator of a schema document, in the document's order: the texts of errors print it. References are
+// replaced by what they point to.
+func validator(v any, definitions *schema.Dict) (*schema.Schema, error) {
 	d, ok := v.(*schema.Dict)
 	if !ok {
 		return nil, fmt.Errorf("%v is not an object", v)
+	}
+	if ref, ok := d.Get("$ref"); ok {
+		name := strings.TrimPrefix(ref.(string), "#/definitions/")
+		def, ok := definitions.Get(name)
+		if !ok {
+			return nil, fmt.Errorf("no definition %s", name)
+		}
+		return validator(def, definitions)
 	}
 	s := schema.Any()
 	for _, name := range d.Names() {
 		arg, _ := d.Get(name)
 		var err error
-		if s, err = addKeyword(s, name, arg); err != nil {
+		if s, err = addKeyword(s, name, arg, definitions); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	return s, nil
 }
 
-func addKeyword(s *schema.Schema, name string, arg any) (*schema.Schema, error) {
+func addKeyword(s *schema.Schema, name string, arg any, definitions *schema.Dict) (*schema.Schema, error) {
 	switch name {
 	case "type":
 		return s.Type(texts(arg)...), nil
@@ -89,8 +112,26 @@ func addKeyword(s *schema.Schema, name string, arg any) (*schema.Schema, error) 
 			return s.MinLen(int(n)), err
 		}
 		return s.MaxLen(int(n)), err
+	case "minimum":
+		n, err := arg.(json.Number).Int64()
+		return s.Min(n), err
+	case "maximum":
+		n, err := arg.(json.Number).Int64()
+		return s.Max(n), err
+	case "minItems":
+		n, err := arg.(json.Number).Int64()
+		return s.MinItems(int(n)), err
+	case "uniqueItems":
+		if arg == true {
+			return s.Unique(), nil
+		}
+		return s, nil
+	case "format":
+		return s.Format(arg.(string)), nil
+	case "allOf":
+		return allOf(s, arg.([]any), definitions)
 	case "items":
-		items, err := validator(arg)
+		items, err := validator(arg, definitions)
 		return s.Items(items), err
 	case "additionalProperties":
 		if more, ok := arg.(bool); ok {
@@ -99,14 +140,14 @@ func addKeyword(s *schema.Schema, name string, arg any) (*schema.Schema, error) 
 			}
 			return s.Closed(), nil
 		}
-		more, err := validator(arg)
+		more, err := validator(arg, definitions)
 		return s.Additional(more), err
 	case "properties":
 		d := arg.(*schema.Dict)
 		var props []schema.Property
 		for _, p := range d.Names() {
 			v, _ := d.Get(p)
-			sub, err := validator(v)
+			sub, err := validator(v, definitions)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", p, err)
 			}
@@ -115,6 +156,18 @@ func addKeyword(s *schema.Schema, name string, arg any) (*schema.Schema, error) 
 		return s.Props(props...), nil
 	}
 	return s.Set(name, arg), nil
+}
+
+// allOf occurs as the only keyword besides defaults, so the parts are added up.
+func allOf(s *schema.Schema, list []any, definitions *schema.Dict) (*schema.Schema, error) {
+	parts := make([]*schema.Schema, len(list))
+	for i, e := range list {
+		var err error
+		if parts[i], err = validator(e, definitions); err != nil {
+			return nil, err
+		}
+	}
+	return schema.AllOf(parts...), nil
 }
 
 func texts(v any) []string {

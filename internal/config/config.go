@@ -44,7 +44,7 @@ type Config struct {
 	} `toml:"linux_bridge"`
 	VXLAN struct {
 		EnableVXLAN  bool   `toml:"enable_vxlan" default:"true" doc:"Self-service networks over VXLAN."`
-		LocalIP      string `toml:"local_ip" default:"\"\"" doc:"This node's address on the network that carries VXLAN. Empty: no tunnel to other nodes."`
+		LocalIP      string `toml:"local_ip" default:"\"\"" doc:"This node's address on the network that carries VXLAN. Empty: self-service networks end at this node."`
 		L2Population bool   `toml:"l2_population" default:"true" doc:"Fill in forwarding and neighbour entries instead of flooding."`
 	} `toml:"vxlan"`
 	Network struct {

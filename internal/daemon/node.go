@@ -82,10 +82,18 @@ func openNode(c *config.Config, paths Paths, fetch func(ctx context.Context, ima
 	return p, err
 }
 
+// localIP is local_ip. Without one the node's self-service networks end at itself: a tunnel from loopback has no other side.
+func localIP(c *config.Config) string {
+	if c.VXLAN.LocalIP == "" {
+		return "127.0.0.1"
+	}
+	return c.VXLAN.LocalIP
+}
+
 func (p *nodeParts) networkOptions(c *config.Config, log *slog.Logger) agentnet.Options {
 	uid, gid := p.guests.User()
 	return agentnet.Options{
-		PhysicalInterfaceMappings: c.Mappings(), EnableVXLAN: c.VXLAN.EnableVXLAN, LocalIP: c.VXLAN.LocalIP, L2Population: c.VXLAN.L2Population,
+		PhysicalInterfaceMappings: c.Mappings(), EnableVXLAN: c.VXLAN.EnableVXLAN, LocalIP: localIP(c), L2Population: c.VXLAN.L2Population,
 		TapUser: uid, TapGroup: gid, StateDir: p.state, Guests: p.network.guest, Logger: log,
 	}
 }
@@ -136,11 +144,8 @@ func (p *nodeParts) downs() int {
 // describe is the node as it is now.
 func (p *nodeParts) describe(c *config.Config, name string) nodeapi.Node {
 	n := nodeapi.Node{
-		Name: name, HostIP: c.VXLAN.LocalIP, PhysicalInterfaceMappings: c.Mappings(),
-		EnableVXLAN: c.VXLAN.EnableVXLAN, LocalIP: c.VXLAN.LocalIP, L2Population: c.VXLAN.L2Population,
-	}
-	if n.HostIP == "" {
-		n.HostIP = "127.0.0.1"
+		Name: name, HostIP: localIP(c), PhysicalInterfaceMappings: c.Mappings(),
+		EnableVXLAN: c.VXLAN.EnableVXLAN, LocalIP: localIP(c), L2Population: c.VXLAN.L2Population,
 	}
 	p.machine.Fill(&n, p.state)
 	n.BootID += "/" + strconv.Itoa(p.downs())

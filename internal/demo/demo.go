@@ -9,6 +9,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -111,7 +112,7 @@ func Setup(ctx context.Context, o Options) (*Result, error) {
 
 // find gets the one thing of a list with that name; "" when there is none.
 func find(ctx context.Context, c *client.Client, service, path, key, name string) (string, error) {
-	var out map[string][]named
+	var out map[string]json.RawMessage // beside the list there are links
 	sep := "?"
 	if strings.Contains(path, "?") {
 		sep = "&"
@@ -119,7 +120,11 @@ func find(ctx context.Context, c *client.Client, service, path, key, name string
 	if err := c.Do(ctx, "GET", service, path+sep+"name="+url.QueryEscape(name), nil, &out); err != nil {
 		return "", err
 	}
-	for _, n := range out[key] {
+	var list []named
+	if err := json.Unmarshal(out[key], &list); err != nil {
+		return "", fmt.Errorf("%s: %w", path, err)
+	}
+	for _, n := range list {
 		if n.Name == name {
 			return n.ID, nil
 		}
@@ -139,7 +144,7 @@ func ensure(ctx context.Context, c *client.Client, service, path, plural, singul
 }
 
 func (s *setup) project(ctx context.Context) error {
-	const v3 = ""
+	const v3 = "/v3"
 	project, _, err := ensure(ctx, s.admin, "identity", v3+"/projects", "projects", "project", Project, obj{"domain_id": "default"})
 	if err != nil {
 		return err

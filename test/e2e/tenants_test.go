@@ -62,11 +62,11 @@ func newTenant(t *testing.T, root *client.Client, name, fixed, key string) *tena
 	n := &tenant{t: t, name: name, key: key, fixed: fixed}
 	ctx := t.Context()
 	var project, user answer
-	check(t, root.Do(ctx, "POST", "identity", "/projects", obj{"project": obj{"name": name, "domain_id": "default"}}, &project))
-	check(t, root.Do(ctx, "POST", "identity", "/users", obj{"user": obj{"name": name, "domain_id": "default", "password": name}}, &user))
+	check(t, root.Do(ctx, "POST", "identity", "/v3/projects", obj{"project": obj{"name": name, "domain_id": "default"}}, &project))
+	check(t, root.Do(ctx, "POST", "identity", "/v3/users", obj{"user": obj{"name": name, "domain_id": "default", "password": name}}, &user))
 	var roles struct{ Roles []struct{ ID string } }
-	check(t, root.Do(ctx, "GET", "identity", "/roles?name=member", nil, &roles))
-	check(t, root.Do(ctx, "PUT", "identity", fmt.Sprintf("/projects/%s/users/%s/roles/%s", project["project"].ID, user["user"].ID, roles.Roles[0].ID), nil, nil))
+	check(t, root.Do(ctx, "GET", "identity", "/v3/roles?name=member", nil, &roles))
+	check(t, root.Do(ctx, "PUT", "identity", fmt.Sprintf("/v3/projects/%s/users/%s/roles/%s", project["project"].ID, user["user"].ID, roles.Roles[0].ID), nil, nil))
 	check(t, root.Login(ctx))
 	var err error
 	n.api, err = client.New(client.Options{AuthURL: root.AuthURL(), User: name, Password: name, Project: name})
@@ -129,8 +129,8 @@ func newTenant(t *testing.T, root *client.Client, name, fixed, key string) *tena
 		bye("network", "/v2.0/ports/"+port["port"].ID)
 		bye("network", "/v2.0/networks/"+network["network"].ID)
 		bye("network", "/v2.0/security-groups/"+n.group)
-		check(t, root.Do(ctx, "DELETE", "identity", "/users/"+user["user"].ID, nil, nil))
-		check(t, root.Do(ctx, "DELETE", "identity", "/projects/"+project["project"].ID, nil, nil))
+		check(t, root.Do(ctx, "DELETE", "identity", "/v3/users/"+user["user"].ID, nil, nil))
+		check(t, root.Do(ctx, "DELETE", "identity", "/v3/projects/"+project["project"].ID, nil, nil))
 	})
 	return n
 }

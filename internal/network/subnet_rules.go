@@ -275,11 +275,15 @@ func (c *call) noOverlap(s *subnet) error {
 		if err != nil {
 			return err
 		}
-		if scope != "" && s.PoolID != "" && scope != mine {
+		affinity := badRequest("NetworkSubnetPoolAffinityError", "Subnets hosted on the same network must be allocated from the same subnet pool.")
+		switch {
+		case s.PoolID == "" && o.PoolID != "":
+			return affinity
+		case s.PoolID == "":
+		case scope != "" && scope != mine:
 			return badRequest("NetworkAddressScopeAffinityError", "Subnets of the same address family hosted on the same network must all participate in the same address scope.")
-		}
-		if scope == "" && o.PoolID != s.PoolID {
-			return badRequest("NetworkSubnetPoolAffinityError", "Subnets hosted on the same network must be allocated from the same subnet pool.")
+		case scope == "" && o.PoolID != s.PoolID:
+			return affinity
 		}
 	}
 	return nil

@@ -1,0 +1,112 @@
+package compute_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/hanok-cloud/hanok/internal/db"
+	"github.com/hanok-cloud/hanok/internal/db/dbtest"
+	"github.com/hanok-cloud/hanok/internal/nodeapi"
+)
+
+// filled is a cloud with n servers in the project, and rows in all in the table.
+func filled(b *testing.B, n, rows int) *cloud {
+	b.Helper()
+	c := newCloud(b, dbtest.Memory(b))
+	c.node("n1", 1<<30)
+	c.do("admin", latestMV, "PUT", "/compute/v2.1/os-quota-sets/"+project, `{"quota_set":{"instances":-1,"cores":-1,"ram":-1}}`).must(200)
+	if err := c.hub.Heartbeat(context.Background(), nodeapi.Node{Name: "n2", VCPUs: 100000, MemoryMiB: 1 << 30, DiskGiB: 1 << 20, BootID: "x", Arch: "x86_64",
+		EnableVXLAN: true, LocalIP: "192.0.2.2", HypervisorType: "QEMU"}); err != nil {
+		b.Fatal(err)
+	}
+	for i := range n {
+		c.boot(fmt.Sprint("server-", i))
+	}
+	c.realise("n1")
+	c.realise("n2")
+	if err := c.db.Write(context.Background(), func(tx *db.Tx) error {
+		cols, err := db.All(tx, db.Value[string], `SELECT name FROM pragma_table_info('servers')`)
+		if err != nil {
+			return err
+		}
+		names, values := "", ""
+		for i, col := range cols {
+			if i > 0 {
+				names, values = names+",", values+","
+			}
+			names += col
+			switch col {
+			case "id":
+				values += "lower(hex(randomblob(16)))"
+			case "num":
+				values += "x + 100000000"
+			case "project_id":
+				values += "'p' || (x % 500)"
+			default:
+				values += col
+			}
+		}
+		_, err = tx.Exec(`WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < ` + fmt.Sprint(max(1, rows-n)) + `)
+			INSERT INTO servers (` + names + `) SELECT ` + values + ` FROM c, (SELECT * FROM servers LIMIT 1)`)
+		return err
+	}); err != nil {
+		b.Fatal(err)
+	}
+	return c
+}
+
+func (c *cloud) listOnce(b *testing.B) {
+	req := httptest.NewRequest("GET", "http://cloud/compute/v2.1/servers/detail", http.NoBody)
+	req.Header.Set("X-Auth-Token", "member")
+	req.Header.Set("OpenStack-API-Version", "compute 2.96")
+	w := httptest.NewRecorder()
+	c.http.ServeHTTP(w, req)
+	if w.Code != 200 {
+		b.Fatal(w.Body)
+	}
+}
+
+func BenchmarkListDetail(b *testing.B) {
+	for _, x := range []struct{ n, rows int }{{100, 100}, {1000, 1000}, {1000, 100000}} {
+		b.Run(fmt.Sprintf("%d-of-%d", x.n, x.rows), func(b *testing.B) {
+			c := filled(b, x.n, x.rows)
+			c.listOnce(b)
+			b.Run("warm", func(b *testing.B) {
+				for b.Loop() {
+					c.listOnce(b)
+				}
+			})
+			b.Run("cold", func(b *testing.B) {
+				for b.Loop() {
+					b.StopTimer()
+					if err := c.db.Write(context.Background(), func(tx *db.Tx) error {
+						_, err := tx.Exec(`UPDATE servers SET revision = revision + 1000000 WHERE project_id = $1`, project)
+						return err
+					}); err != nil {
+						b.Fatal(err)
+					}
+					b.StartTimer()
+					c.listOnce(b)
+				}
+			})
+		})
+	}
+}
+
+// BenchmarkServerToActive is a create, what the node reads and reports, and the removal.
+func BenchmarkServerToActive(b *testing.B) {
+	c := filled(b, 1, 1)
+	for b.Loop() {
+		id := c.boot("s")
+		for _, n := range []string{"n1", "n2"} {
+			if g, ok := c.guests(n)[id]; ok {
+				c.report(n, nodeapi.GuestStatus{ID: id, Generation: g.Generation, Power: g.Power})
+				c.do("member", "", "DELETE", "/compute/v2.1/servers/"+id, "").must(204)
+				c.report(n, nodeapi.GuestStatus{ID: id, Generation: g.Generation + 1, Power: nodeapi.ObservedAbsent})
+			}
+		}
+	}
+}

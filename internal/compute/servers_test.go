@@ -170,6 +170,28 @@ func TestDeleteWhileTheNodeIsDown(t *testing.T) {
 	})
 }
 
+func TestNothingStaysInDeletingOnADownNode(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		c := newCloud(t, d)
+		c.node("n1", 4096)
+		id := c.boot("a")
+		c.realise("n1")
+		c.do("member", latestMV, "DELETE", "/compute/v2.1/servers/"+id, "").must(204)
+		sweep := func(want int) {
+			t.Helper()
+			if n, err := c.compute.EndOnDownNodes(context.Background()); err != nil || n != want {
+				t.Fatalf("%d servers ended, want %d: %v", n, want, err)
+			}
+		}
+		sweep(0)
+		c.do("admin", "2.11", "PUT", "/compute/v2.1/os-services/force-down", `{"host":"n1","binary":"nova-compute","forced_down":true}`).must(200)
+		sweep(1)
+		c.do("member", latestMV, "GET", "/compute/v2.1/servers/"+id, "").must(404)
+		c.realise("n1")
+		c.nothingLeft()
+	})
+}
+
 func TestAFullReportEndsWhatIsGone(t *testing.T) {
 	c := newCloud(t, dbtest.Memory(t))
 	c.node("n1", 4096)

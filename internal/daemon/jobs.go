@@ -20,6 +20,13 @@ func (c *controller) runJobs(ctx context.Context, log *slog.Logger) {
 			n, err := c.compute.Purge(ctx, c.db.Now().Add(-keep))
 			return purged(log, "deleted servers", n, err)
 		}},
+		{Name: "end-servers-on-down-nodes", Every: 30 * time.Second, Run: func(ctx context.Context) error {
+			n, err := c.compute.EndOnDownNodes(ctx)
+			if n > 0 {
+				log.Info("ended servers whose node is down", "servers", n)
+			}
+			return err
+		}},
 	}, job.Options{Logger: log})
 }
 

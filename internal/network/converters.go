@@ -60,14 +60,6 @@ func noneToList(v any) (any, error) {
 	return v, nil
 }
 
-func lower(v any) (any, error) {
-	s, ok := v.(string)
-	if !ok {
-		return nil, invalidInput("Input value %s must be string type", str(v))
-	}
-	return strings.ToLower(s), nil
-}
-
 // canonicalIP shortens an IPv6 address; anything else stays for the validator.
 func canonicalIP(v any) (any, error) {
 	if s, ok := v.(string); ok {

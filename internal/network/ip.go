@@ -84,19 +84,6 @@ func lastIP(p netip.Prefix) netip.Addr {
 	return a
 }
 
-// nthIP is the address n above a.
-func nthIP(a netip.Addr, n int64) netip.Addr {
-	i := new(big.Int).SetBytes(a.AsSlice())
-	i.Add(i, big.NewInt(n))
-	b := make([]byte, len(a.AsSlice()))
-	if i.Sign() < 0 || i.BitLen() > len(b)*8 {
-		return netip.Addr{}
-	}
-	i.FillBytes(b)
-	r, _ := netip.AddrFromSlice(b)
-	return r
-}
-
 // ipRange is an allocation pool.
 type ipRange struct {
 	Start netip.Addr `json:"start"`

@@ -3,9 +3,10 @@ package network
 import (
 	"errors"
 
-	"github.com/hanok-cloud/hanok/internal/db"
-
 	"github.com/google/uuid"
+
+	"github.com/hanok-cloud/hanok/internal/db"
+	"github.com/hanok-cloud/hanok/internal/fault"
 )
 
 // rbac opens an object of one project to another or to all.
@@ -174,11 +175,8 @@ func removeRBAC(c *call, o object) error {
 
 // mayUnshare refuses to take away what is in use.
 func (c *call) mayUnshare(p *rbac) error {
-	inUse := func(err error) error {
-		if err == nil {
-			return nil
-		}
-		return conflict("RbacPolicyInUse", "RBAC policy on object %s cannot be removed because other objects depend on it.\nDetails: %s", p.ObjectID, err.Error())
+	inUse := func(why string) error {
+		return conflict("RbacPolicyInUse", "RBAC policy on object %s cannot be removed because other objects depend on it.\nDetails: %s", p.ObjectID, why)
 	}
 	switch {
 	case p.ObjectType == "network" && p.Action == "access_as_shared":
@@ -186,7 +184,10 @@ func (c *call) mayUnshare(p *rbac) error {
 		if err != nil {
 			return err
 		}
-		return inUse(c.othersUse(n, p.Target))
+		if err := c.othersUse(n, p.Target); err != nil {
+			return inUse(fault.As(err).Message)
+		}
+		return nil
 	case p.ObjectType == "network":
 		_, err := db.One(c.tx, db.Value[int], `SELECT 1 FROM net_ports p JOIN net_networks n ON n.id = p.network_id WHERE p.network_id = $1 AND p.device_owner = 'network:router_gateway' AND p.project_id <> n.project_id LIMIT 1`, p.ObjectID)
 		if errors.Is(err, db.ErrNotFound) {
@@ -195,7 +196,7 @@ func (c *call) mayUnshare(p *rbac) error {
 		if err != nil {
 			return err
 		}
-		return inUse(errors.New("There are routers attached to this network that depend on this policy for access.")) //nolint:staticcheck // upstream's sentence
+		return inUse("There are routers attached to this network that depend on this policy for access.")
 	case p.ObjectType == "security_group":
 		_, err := db.One(c.tx, db.Value[int], `SELECT 1 FROM net_port_security_groups b JOIN net_ports p ON p.id = b.port_id JOIN net_security_groups g ON g.id = b.security_group_id
 			WHERE b.security_group_id = $1 AND p.project_id <> g.project_id AND $2 IN ('*', p.project_id) LIMIT 1`, p.ObjectID, p.Target)
@@ -205,7 +206,7 @@ func (c *call) mayUnshare(p *rbac) error {
 		if err != nil {
 			return err
 		}
-		return inUse(conflict("SecurityGroupInUse", "Security Group %s in use.", p.ObjectID))
+		return inUse("Security Group " + p.ObjectID + " in use.")
 	}
 	return nil
 }

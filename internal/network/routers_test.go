@@ -76,7 +76,7 @@ func TestIPv6Router(t *testing.T) {
 		n := c.do("alice", "POST", "/networks", `{"network":{}}`, 201).str("id")
 		p := c.port("alice", n, `,"mac_address":"fa:16:3e:00:00:01"`)
 		slaac := c.do("alice", "POST", "/subnets", `{"subnet":{"network_id":"`+n+`","ip_version":6,"cidr":"2001:DB8::/64","ipv6_ra_mode":"slaac","ipv6_address_mode":"slaac"}}`, 201)
-		if slaac["cidr"] != "2001:db8::/64" || slaac["gateway_ip"] != "2001:db8::1" {
+		if slaac["cidr"] != "2001:db8::/64" || slaac["gateway_ip"] != "2001:db8::" {
 			t.Errorf("subnet %v", slaac)
 		}
 		if x := c.do("alice", "GET", "/ports/"+p.str("id"), "", 200); firstIP(x) != "2001:db8::f816:3eff:fe00:1" {

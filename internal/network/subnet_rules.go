@@ -85,23 +85,29 @@ func (c *call) poolOf(s *subnet, v values, asked netip.Prefix) (*subnetPool, err
 	return pool, err
 }
 
-// chooseGateway is the first address unless the request says otherwise; null is none.
+// chooseGateway takes the request's gateway (null is none) or the default one: the first address of an IPv4 network, and the network address
+// itself of an IPv6 one unless it came out of a pool (neutron/db/ipam_backend_mixin.py, _gateway_ip_str).
 func (c *call) chooseGateway(s *subnet, v values) error {
-	switch {
-	case v.isSet("gateway_ip"):
+	if v.has("gateway_ip") {
 		s.GatewayIP = v.str("gateway_ip")
-	case v.has("gateway_ip"):
-		s.GatewayIP = ""
-	case s.CIDR.Bits() >= s.CIDR.Addr().BitLen():
-		s.GatewayIP = ""
-	default:
-		s.GatewayIP = ipString(s.CIDR.Addr().Next())
-		if s.autoAddress() && s.IPVersion == 6 && s.RAMode == "" {
-			// As upstream: without router advertisements of ours the gateway is still the first address.
-			s.GatewayIP = ipString(s.CIDR.Addr().Next())
-		}
+		return nil
+	}
+	gw := s.CIDR.Addr()
+	if s.IPVersion == 4 || s.PoolID != "" && !v.isSet("cidr") {
+		gw = gw.Next()
+	}
+	if s.invalidGateway(gw) {
+		return conflict("IpamValueInvalid", "Gateway IP %s cannot be allocated in CIDR %s", gw, s.CIDR)
+	}
+	if gw.IsValid() {
+		s.GatewayIP = ipString(gw)
 	}
 	return nil
+}
+
+// invalidGateway: the network and broadcast address of an IPv4 network route nothing.
+func (s *subnet) invalidGateway(gw netip.Addr) bool {
+	return s.IPVersion == 4 && s.CIDR.Contains(gw) && (gw == s.CIDR.Addr() || gw == lastIP(s.CIDR))
 }
 
 // check is upstream's _validate_subnet; before is nil for a new subnet.
@@ -125,7 +131,7 @@ func (s *subnet) check(before *subnet) error {
 		if err != nil || gw.BitLen() != s.CIDR.Addr().BitLen() {
 			return invalidInput("gateway_ip '%s' does not match the ip_version '%d'", s.GatewayIP, s.IPVersion)
 		}
-		if s.IPVersion == 4 && s.CIDR.Contains(gw) && s.CIDR.Bits() < 31 && (gw == s.CIDR.Addr() || gw == lastIP(s.CIDR)) {
+		if s.invalidGateway(gw) {
 			return invalidInput("Gateway is not valid on subnet")
 		}
 	}

@@ -2,7 +2,6 @@ package network
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/google/uuid"
@@ -254,39 +253,4 @@ func dhcpOptOK(e any) bool {
 		m["ip_version"] = n
 	}
 	return true
-}
-
-var dnsLabel = regexp.MustCompile(`^([a-zA-Z0-9-]{1,63})$`)
-
-// dnsProblem is neutron_lib/api/validators/dns.py, _validate_dns_format.
-func dnsProblem(s string) string {
-	trimmed := strings.TrimSuffix(s, ".")
-	reason := ""
-	switch labels := strings.Split(trimmed, "."); {
-	case s == "":
-		return ""
-	case len(trimmed) > 255:
-		reason = fmt.Sprintf("'%s' exceeds the 255 character FQDN limit", trimmed)
-	default:
-		for _, l := range labels {
-			switch {
-			case l == "":
-				reason = "Encountered an empty component"
-			case strings.HasPrefix(l, "-") || strings.HasSuffix(l, "-"):
-				reason = fmt.Sprintf("Name '%s' must not start or end with a hyphen", l)
-			case !dnsLabel.MatchString(l):
-				reason = fmt.Sprintf("Name '%s' must be 1-63 characters long, each of which can only be alphanumeric or a hyphen", l)
-			}
-			if reason != "" {
-				break
-			}
-		}
-		if last := labels[len(labels)-1]; reason == "" && len(labels) > 1 && strings.Trim(last, "0123456789") == "" {
-			reason = fmt.Sprintf("TLD '%s' must not be all numeric", last)
-		}
-	}
-	if reason == "" {
-		return ""
-	}
-	return fmt.Sprintf("'%s' not a valid PQDN or FQDN. Reason: %s", s, reason)
 }

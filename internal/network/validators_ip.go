@@ -15,8 +15,7 @@ func ipProblem(v any) string {
 	if !ok || strings.ContainsFunc(s, unicode.IsSpace) {
 		return fmt.Sprintf("'%s' is not a valid IP address", str(v))
 	}
-	a, err := parseIP(s)
-	if err == nil {
+	if _, err := parseIP(s); err == nil {
 		return ""
 	}
 	// Leading zeros are refused with the address that was probably meant.
@@ -28,7 +27,7 @@ func ipProblem(v any) string {
 			}
 			parts[i] = strconv.FormatUint(n, 10)
 		}
-		if a, err = netip.ParseAddr(strings.Join(parts, ".")); err == nil {
+		if a, err := netip.ParseAddr(strings.Join(parts, ".")); err == nil {
 			return fmt.Sprintf("'%s' is not an accepted IP address, '%s' is recommended", s, a)
 		}
 	}

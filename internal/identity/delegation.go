@@ -42,10 +42,7 @@ func (s *Service) resolveTrust(tx *db.Tx, se *session) error {
 			return refused("the trust that %s was redelegated from has ended", se.TrustID)
 		}
 	}
-	var ids []string
-	for _, id := range roleIDs(trust) {
-		ids = append(ids, id)
-	}
+	ids := roleIDs(trust)
 	wanted, err := expandRoles(tx, ids, true)
 	if err != nil {
 		return err

@@ -7,7 +7,6 @@ import (
 
 	"github.com/hanok-cloud/hanok/internal/api"
 	"github.com/hanok-cloud/hanok/internal/db"
-	"github.com/hanok-cloud/hanok/internal/fault"
 	"github.com/hanok-cloud/hanok/internal/policy"
 )
 
@@ -106,7 +105,9 @@ func (s *Service) postKeypair(ctx context.Context, r *api.Request, in keypairIn)
 	case in.Keypair.PublicKey != nil:
 		k.PublicKey = *in.Keypair.PublicKey
 	case k.Type == "x509":
-		return nil, fault.BadRequest("Keypair data is invalid: certificates are not generated here, import one")
+		if private, k.PublicKey, err = s.generateCertificate(user); err != nil {
+			return nil, err
+		}
 	default:
 		if private, k.PublicKey, err = s.generateKey(); err != nil {
 			return nil, err

@@ -235,30 +235,3 @@ func serverExternalEventsCreateBody() []api.VersionedSchema {
 }
 
 // What nova/api/openstack/compute/schemas says of assisted_volume_snapshots.
-
-func assistedVolumeSnapshotsCreateBody() []api.VersionedSchema {
-	return []api.VersionedSchema{always(schema.Object(
-		schema.P("snapshot", schema.Object(
-			schema.P("volume_id", schema.Str().MinLen(1)),
-			schema.P("create_info", schema.Object(
-				schema.P("snapshot_id", schema.Str().MinLen(1)),
-				schema.P("type", schema.Str().Enum("qcow2")),
-				schema.P("new_file", schema.Str().MinLen(1)),
-				schema.P("id", schema.Str().MinLen(1)),
-			).Required("snapshot_id", "type", "new_file").Closed()),
-		).Required("volume_id", "create_info").Closed()),
-	).Required("snapshot").Closed())}
-}
-
-func assistedVolumeSnapshotsDeleteQuery() []api.VersionedSchema {
-	v21 := schema.Object(
-		schema.P("delete_info", schema.NovaQuery()),
-	).Open()
-	v275 := schema.Object(
-		schema.P("delete_info", schema.NovaQuery()),
-	).Closed()
-	return []api.VersionedSchema{
-		since("2.1-2.74", v21),
-		since("2.75-", v275),
-	}
-}

@@ -67,13 +67,6 @@ func serverMetadataUpdateAllBody() []api.VersionedSchema { return serverMetadata
 
 // What nova/api/openstack/compute/schemas says of server_tags.
 
-func serverTagsUpdateBody() []api.VersionedSchema {
-	v226 := schema.Null().Required().Closed()
-	return []api.VersionedSchema{
-		since("2.26-", v226),
-	}
-}
-
 func serverTagsUpdateAllBody() []api.VersionedSchema {
 	v226 := schema.Object(
 		schema.P("tags", schema.Array(schema.NovaTag()).MaxItems(50)),
@@ -125,35 +118,6 @@ func instanceActionsIndexQuery() []api.VersionedSchema {
 
 // What nova/api/openstack/compute/schemas says of volumes.
 
-func volumesIndexQuery() []api.VersionedSchema {
-	v21 := schema.Object(
-		schema.P("limit", schema.Array(schema.NovaNonNegative())),
-		schema.P("offset", schema.Array(schema.NovaNonNegative())),
-	).Open()
-	return []api.VersionedSchema{
-		since("2.1-2.35", v21),
-	}
-}
-
-func volumesDetailQuery() []api.VersionedSchema { return volumesIndexQuery() }
-
-func volumesCreateBody() []api.VersionedSchema {
-	v21 := schema.Object(
-		schema.P("volume", schema.Object(
-			schema.P("volume_type", schema.Str()),
-			schema.P("metadata", schema.Object()),
-			schema.P("snapshot_id", schema.Str()),
-			schema.P("size", schema.Types("integer", "string").Pattern(`^[0-9]+$`).Min(1)),
-			schema.P("availability_zone", schema.Str()),
-			schema.P("display_name", schema.Str()),
-			schema.P("display_description", schema.Str()),
-		).Required("size").Closed()),
-	).Required("volume").Closed()
-	return []api.VersionedSchema{
-		since("2.1-2.35", v21),
-	}
-}
-
 func volumesVolumeAttachmentIndexQuery() []api.VersionedSchema {
 	v21 := schema.Object(
 		schema.P("limit", schema.Array(schema.NovaNonNegative())),
@@ -187,45 +151,6 @@ func volumesVolumeAttachmentCreateBody() []api.VersionedSchema {
 		since("2.1-2.48", v21),
 		since("2.49-2.78", v249),
 		since("2.79-", v279),
-	}
-}
-
-func volumesUpdateBody() []api.VersionedSchema {
-	v21 := schema.Object(
-		schema.P("volumeAttachment", schema.Object(
-			schema.P("volumeId", schema.UUID()),
-		).Required("volumeId").Closed()),
-	).Required("volumeAttachment").Closed()
-	v285 := v21.Extend(
-		schema.P("volumeAttachment", v21.Prop("volumeAttachment").Extend(
-			schema.P("device", schema.Types("string", "null").Pattern(`(^/dev/x{0,1}[a-z]{0,1}d{0,1})([a-z]+)[0-9]*$`)),
-			schema.P("tag", schema.NovaTag()),
-			schema.P("delete_on_termination", schema.NovaBool()),
-			schema.P("serverId", schema.UUID()),
-			schema.P("id", schema.UUID()),
-		)),
-	)
-	return []api.VersionedSchema{
-		since("2.1-2.84", v21),
-		since("2.85-", v285),
-	}
-}
-
-func volumesSnapshotIndexQuery() []api.VersionedSchema { return volumesIndexQuery() }
-
-func volumesSnapshotDetailQuery() []api.VersionedSchema { return volumesIndexQuery() }
-
-func volumesSnapshotCreateBody() []api.VersionedSchema {
-	v21 := schema.Object(
-		schema.P("snapshot", schema.Object(
-			schema.P("volume_id", schema.Str()),
-			schema.P("force", schema.NovaBool()),
-			schema.P("display_name", schema.Str()),
-			schema.P("display_description", schema.Str()),
-		).Required("volume_id").Closed()),
-	).Required("snapshot").Closed()
-	return []api.VersionedSchema{
-		since("2.1-2.35", v21),
 	}
 }
 
@@ -267,12 +192,3 @@ func securityGroupsIndexQuery() []api.VersionedSchema {
 }
 
 // What nova/api/openstack/compute/schemas says of server_migrations.
-
-func serverMigrationsForceCompleteBody() []api.VersionedSchema {
-	v222 := schema.Object(
-		schema.P("force_complete", schema.Null()),
-	).Required("force_complete").Closed()
-	return []api.VersionedSchema{
-		since("2.22-", v222),
-	}
-}

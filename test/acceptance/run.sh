@@ -10,7 +10,7 @@ cloud=$!
 trap 'kill $cloud 2>/dev/null; wait $cloud 2>/dev/null; rm -rf "$work"' EXIT
 for _ in $(seq 100); do [ -s "$work/env" ] && break; kill -0 $cloud || { cat "$work/log"; exit 1; }; sleep 0.1; done
 . "$work/env"
-export OS_DOMAIN_ID=default OS_DOMAIN_NAME=Default OS_BRANCH=stable/2025.1
+export OS_DOMAIN_ID=default OS_BRANCH=stable/2025.1
 id() { /usr/bin/openstack "$1" show "$2" -f value -c id; }
 OS_FLAVOR_ID=$(id flavor m1.nano); OS_FLAVOR_ID_RESIZE=$(id flavor m1.micro); OS_IMAGE_ID=$(id image cirros); OS_EXTGW_ID=$(id network public)
 OS_NETWORK_ID=$(id network private)

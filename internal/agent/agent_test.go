@@ -259,8 +259,7 @@ func TestBootTime(t *testing.T) {
 type flaky struct {
 	*sim.Guests
 	mu     sync.Mutex
-	images int // EnsureImage calls to fail
-	starts int
+	images int  // EnsureImage calls to fail
 	hang   bool // Stop waits for ctx
 	stops  int
 }
@@ -406,7 +405,6 @@ type counting struct {
 	mu      sync.Mutex
 	limit   int
 	begun   int
-	once    sync.Once
 	reached chan struct{}
 }
 

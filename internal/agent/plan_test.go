@@ -140,9 +140,7 @@ func TestPlanConverges(t *testing.T) {
 					if is.Disks {
 						s.done = progress{Applied: 6, Running: true, BootID: "b"}
 					}
-					for _, p := range is.Ports {
-						s.plugged = append(s.plugged, p)
-					}
+					s.plugged = append(s.plugged, is.Ports...)
 					done := false
 					for pass := 0; !done && pass < 10; pass++ {
 						steps := plan(s)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -68,10 +69,10 @@ func (s *Service) createProvider(ctx context.Context, r *api.Request, in *api.St
 		if err != nil {
 			return err
 		}
-		for _, o := range old {
-			if o.UUID == p.UUID {
-				return conflict(codeDuplicateName, "Conflicting resource provider uuid: %s already exists.", p.UUID)
-			}
+		if slices.ContainsFunc(old, func(o provider) bool { return o.UUID == p.UUID }) {
+			return conflict(codeDuplicateName, "Conflicting resource provider uuid: %s already exists.", p.UUID)
+		}
+		if len(old) > 0 {
 			return conflict(codeDuplicateName, "Conflicting resource provider name: %s already exists.", p.Name)
 		}
 		if err := insertProvider(tx, p); err != nil {

@@ -30,17 +30,6 @@ func insertProvider(tx *db.Tx, p provider) error {
 	return err
 }
 
-// bumpFrom raises the generation if it is still the given one. The update also locks the provider's row, so that whoever changes
-// its inventories next waits.
-func bumpFrom(tx *db.Tx, uuid string, generation int64) error {
-	n, err := tx.Exec(`UPDATE placement_providers SET generation = generation + 1, updated_at = $3 WHERE uuid = $1 AND generation = $2`,
-		uuid, generation, tx.NowMicros())
-	if err == nil && n == 0 {
-		err = errProviderChanged
-	}
-	return err
-}
-
 // bump raises the generation whatever it is.
 func bump(tx *db.Tx, uuid string) error {
 	_, err := tx.Exec(`UPDATE placement_providers SET generation = generation + 1, updated_at = $2 WHERE uuid = $1`, uuid, tx.NowMicros())

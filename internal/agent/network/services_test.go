@@ -1,6 +1,7 @@
 package network
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -194,7 +195,7 @@ func TestDNS(t *testing.T) {
 }
 
 func get(ns *netns.NS, method, url, body string) string {
-	client := &http.Client{Timeout: wait, Transport: &http.Transport{DisableKeepAlives: true, Dial: func(network, addr string) (net.Conn, error) {
+	client := &http.Client{Timeout: wait, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(_ context.Context, network, addr string) (net.Conn, error) {
 		return nettest.Dial(ns, network, "", addr, wait)
 	}}}
 	req, err := http.NewRequest(method, url, strings.NewReader(body))

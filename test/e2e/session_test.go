@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -94,11 +95,14 @@ func TestSession(t *testing.T) {
 		}
 		return err
 	})
-	meta := inGuest("wget -q -O - http://169.254.169.254/openstack/latest/meta_data.json")
-	for _, want := range []string{`"colour": "blue"`, `"name": "s-server"`, "ssh-ed25519"} {
-		if !strings.Contains(meta, want) {
-			t.Errorf("metadata lacks %s:\n%s", want, meta)
-		}
+	var meta struct {
+		Name       string
+		Meta       map[string]string
+		PublicKeys map[string]string `json:"public_keys"`
+	}
+	text := inGuest("wget -q -O - http://169.254.169.254/openstack/latest/meta_data.json")
+	if err := json.Unmarshal([]byte(text), &meta); err != nil || meta.Name != "s-server" || meta.Meta["colour"] != "blue" || !strings.HasPrefix(meta.PublicKeys["s-key"], "ssh-ed25519 ") {
+		t.Errorf("metadata: %v\n%s", err, text)
 	}
 	// From inside to outside by SNAT of the floating IP: the gateway sees it.
 	inGuest("ping -c 1 -W 5 203.0.113.1")

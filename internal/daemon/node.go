@@ -27,7 +27,7 @@ import (
 func simulatedNode(c nodeapi.Controller, name string, o DevOptions, log *slog.Logger) (func(context.Context), error) {
 	facts := nodeapi.Node{
 		Name: name, HypervisorType: "fake", HypervisorVersion: 7002022, HostIP: "127.0.0.1", Arch: "x86_64", CPUModel: "simulated", CPUVendor: "Hanok",
-		VCPUs: 1000, MemoryMiB: 4 << 20, DiskGiB: 100 << 10, DiskFreeGiB: 100 << 10, BootID: name,
+		VCPUs: 1000, MemoryMiB: 512 << 10, DiskGiB: 100 << 10, DiskFreeGiB: 100 << 10, BootID: name,
 		Traits:                    []string{"COMPUTE_NODE", "COMPUTE_IMAGE_TYPE_QCOW2", "COMPUTE_IMAGE_TYPE_RAW", "COMPUTE_NET_ATTACH_INTERFACE"},
 		PhysicalInterfaceMappings: map[string]string{"provider": "sim0", "public": "sim1"}, EnableVXLAN: true, LocalIP: "127.0.0.1", L2Population: true,
 	}

@@ -44,6 +44,7 @@ type kind struct {
 	table            string
 	columns          []column
 	extra            bool   // unknown members are kept
+	byAge            bool   // lists are in the order in which rows were made
 	noun             string // in "Could not find user: x."
 	// wire changes a stored document into the one that is sent.
 	wire func(s *Service, d doc)
@@ -205,7 +206,11 @@ func (k *kind) find(tx *db.Tx, id string) (doc, error) {
 }
 
 func (k *kind) all(tx *db.Tx, w *db.Where) ([]doc, error) {
-	return db.All(tx, k.scan, `SELECT `+k.selection()+` FROM `+k.table+w.SQL()+` ORDER BY id`, w.Args()...)
+	order := "id"
+	if k.byAge { // a row that never changes keeps the revision it was made with
+		order = "revision, id"
+	}
+	return db.All(tx, k.scan, `SELECT `+k.selection()+` FROM `+k.table+w.SQL()+` ORDER BY `+order, w.Args()...)
 }
 
 // split parts a document into columns and extra.

@@ -82,7 +82,7 @@ func appCredKind() *kind {
 }
 
 func accessRuleKind() *kind {
-	return &kind{singular: "access_rule", plural: "access_rules", path: "access_rules", table: "identity_access_rules", noun: "Access Rule",
+	return &kind{singular: "access_rule", plural: "access_rules", path: "access_rules", table: "identity_access_rules", noun: "Access Rule", byAge: true,
 		columns: []column{{"user_id", text}, {"service", nullText}, {"path", nullText}, {"method", nullText}}}
 }
 

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 hanok=$PWD/../../bin/hanok
 work=$(mktemp -d /tmp/hanok-acceptance.XXXXXX)
-"$hanok" dev --listen 127.0.0.1:0 --env-file "$work/env" >"$work/out" 2>"$work/log" &
+"$hanok" dev --nodes 1 --listen 127.0.0.1:0 --env-file "$work/env" >"$work/out" 2>"$work/log" &
 cloud=$!
 trap 'kill $cloud 2>/dev/null; wait $cloud 2>/dev/null; rm -rf "$work"' EXIT
 for _ in $(seq 100); do [ -s "$work/env" ] && break; kill -0 $cloud || { cat "$work/log"; exit 1; }; sleep 0.1; done

@@ -51,7 +51,7 @@ func newNode(t *testing.T, c *controller, guests agent.GuestDriver, network agen
 	}}
 }
 
-func port(id string) nodeapi.Port { return nodeapi.Port{ID: id, NetworkID: "net"} }
+func port(id string) nodeapi.Port { return nodeapi.Port{ID: id, NetworkID: "net", AdminUp: true} }
 
 func server(id string, gen int64, power string, ports ...string) nodeapi.Guest {
 	g := nodeapi.Guest{ID: id, Generation: gen, RequestID: "req-" + id, Power: power, VCPUs: 1, MemoryMiB: 128, StopTimeout: 60,
@@ -499,4 +499,40 @@ func TestThousands(t *testing.T) {
 	if perServer > 5*time.Millisecond || size > 16<<10 {
 		t.Errorf("CPU %v, memory %d bytes per server", perServer, size)
 	}
+}
+
+// unlucky has a router that fails a few times.
+type unlucky struct {
+	sim.Network
+	left int
+}
+
+func (u *unlucky) Apply(_ context.Context, c agent.NetworkChange) (agent.NetworkStatus, error) {
+	var st agent.NetworkStatus
+	for id := range c.Items.Routers {
+		r := nodeapi.RouterStatus{ID: id, Active: true}
+		if u.left--; u.left >= 0 {
+			r = nodeapi.RouterStatus{ID: id, Error: "the gateway's network has not arrived"}
+		}
+		st.Routers = append(st.Routers, r)
+	}
+	return st, nil
+}
+
+// TestItemThatFails: one router in error is tried again though no controller sends anything.
+func TestItemThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newController()
+		n := newNode(t, c, sim.New(sim.Options{}), &unlucky{left: 4})
+		n.start()
+		c.want(nodeapi.Router{ID: "r", AdminUp: true})
+		c.wait(t, "error", func() bool { return c.routers["r"].Error != "" })
+		c.wait(t, "active", func() bool { return c.routers["r"].Active })
+		reports := c.reports
+		time.Sleep(time.Hour) // in the bubble: a router that works is left alone
+		if c.reports != reports {
+			t.Error("still being applied")
+		}
+		n.stop()
+	})
 }

@@ -26,6 +26,7 @@ type controller struct {
 	cut      chan struct{}
 	guests   map[string]nodeapi.GuestStatus
 	ports    map[string]nodeapi.PortStatus
+	routers  map[string]nodeapi.RouterStatus
 	results  map[string]nodeapi.CallResult
 	reports  int
 	seen     []string // power/step of every guest status, in order
@@ -36,7 +37,7 @@ type controller struct {
 
 func newController() *controller {
 	return &controller{news: make(chan struct{}), cut: make(chan struct{}), set: map[nodeapi.ItemRef]any{},
-		guests: map[string]nodeapi.GuestStatus{}, ports: map[string]nodeapi.PortStatus{}, results: map[string]nodeapi.CallResult{}}
+		guests: map[string]nodeapi.GuestStatus{}, ports: map[string]nodeapi.PortStatus{}, routers: map[string]nodeapi.RouterStatus{}, results: map[string]nodeapi.CallResult{}}
 }
 
 func (c *controller) changed() {
@@ -75,6 +76,9 @@ func (c *controller) want(items ...any) {
 	}
 	for _, p := range d.Set.Ports {
 		c.set[nodeapi.ItemRef{Kind: nodeapi.KindPort, ID: p.ID}] = p
+	}
+	for _, r := range d.Set.Routers {
+		c.set[nodeapi.ItemRef{Kind: nodeapi.KindRouter, ID: r.ID}] = r
 	}
 	for _, ref := range d.Removed {
 		delete(c.set, ref)
@@ -166,6 +170,9 @@ func (c *controller) Report(_ context.Context, r nodeapi.Report) error {
 	}
 	for _, p := range r.Ports {
 		c.ports[p.ID] = p
+	}
+	for _, rt := range r.Routers {
+		c.routers[rt.ID] = rt
 	}
 	for _, res := range r.Results {
 		c.results[res.ID] = res

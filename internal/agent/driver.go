@@ -118,7 +118,8 @@ type NetworkChange struct {
 }
 
 // NetworkStatus says how ports and routers are. Those that it does not list are as before; ports whose
-// EnsurePort returned nil the agent itself reports as active, and as not active after RemovePort.
+// EnsurePort returned nil the agent itself reports as active, if their admin state is up, and as not active
+// after RemovePort. While some item has an error Apply is repeated, with growing pauses.
 type NetworkStatus struct {
 	Ports   []nodeapi.PortStatus
 	Routers []nodeapi.RouterStatus

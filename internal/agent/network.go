@@ -59,6 +59,10 @@ func (n *network) enqueue(generation int64, full bool, changes []change) {
 	n.full = n.full || full
 	n.newest = generation
 	n.mu.Unlock()
+	n.ring()
+}
+
+func (n *network) ring() {
 	select {
 	case n.wake <- struct{}{}:
 	default:
@@ -69,15 +73,22 @@ func (n *network) run(ctx context.Context) {
 	log := n.a.o.Logger
 	var changed []nodeapi.ItemRef
 	var requests []string
-	full := false
+	full, again := false, false
+	broken := 0 // Applies in a row with an item that failed
 	for failures := 0; ; {
+		unretry := func() bool { return true }
+		if broken > 0 {
+			unretry = n.a.o.Clock.AfterFunc(backoff(broken-1, time.Second, time.Minute), n.ring)
+		}
 		if failures == 0 {
 			select {
 			case <-n.wake:
 			case <-ctx.Done():
+				unretry()
 				return
 			}
 		}
+		again = !unretry() || again // the timer rang: items that failed are to be tried again
 		n.mu.Lock()
 		queue, generation := n.queue, n.newest
 		full = full || n.full
@@ -90,7 +101,7 @@ func (n *network) run(ctx context.Context) {
 				requests = append(requests, g.RequestID)
 			}
 		}
-		if len(changed) > 0 || full {
+		if len(changed) > 0 || full || again {
 			status, err := n.a.o.Network.Apply(ctx, NetworkChange{Items: n.applied.NetworkItems, Changed: changed, Full: full, RequestIDs: requests})
 			if ctx.Err() != nil {
 				return
@@ -104,9 +115,13 @@ func (n *network) run(ctx context.Context) {
 				continue
 			}
 			n.a.reports.network(status, changed, n.applied.NetworkItems)
+			broken++
+			if !n.a.reports.brokenItems() {
+				broken = 0
+			}
 		}
 		n.finished(generation, changed)
-		failures, changed, requests, full = 0, nil, nil, false
+		failures, changed, requests, full, again = 0, nil, nil, false, false
 	}
 }
 
@@ -149,7 +164,11 @@ func (n *network) ensurePort(ctx context.Context, guestID, portID string) (PortD
 	if err != nil {
 		return dev, fmt.Errorf("port %s: %w", portID, err)
 	}
-	n.a.reports.port(nodeapi.PortStatus{ID: portID, Active: true})
+	n.a.itemsMu.RLock()
+	p := n.a.items.Ports[portID]
+	up := p != nil && p.AdminUp
+	n.a.itemsMu.RUnlock()
+	n.a.reports.port(nodeapi.PortStatus{ID: portID, Active: up})
 	return dev, nil
 }
 

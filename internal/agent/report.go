@@ -130,6 +130,23 @@ func (r *reporter) network(s NetworkStatus, changed []nodeapi.ItemRef, items Net
 	}
 }
 
+// brokenItems says whether some port or router is in error.
+func (r *reporter) brokenItems() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.ports {
+		if p.Error != "" {
+			return true
+		}
+	}
+	for _, rt := range r.routers {
+		if rt.Error != "" {
+			return true
+		}
+	}
+	return false
+}
+
 // run sends reports, one at a time, until ctx ends.
 func (r *reporter) run(ctx context.Context) {
 	for failures := 0; ; {

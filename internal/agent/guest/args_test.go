@@ -54,16 +54,6 @@ func TestArguments(t *testing.T) {
 	}
 }
 
-func TestParseVersion(t *testing.T) {
-	got, err := parseVersion([]byte("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)\n"))
-	if err != nil || got != 7002022 {
-		t.Error(got, err)
-	}
-	if _, err := parseVersion([]byte("hello")); err == nil {
-		t.Error("accepted")
-	}
-}
-
 func TestSafeName(t *testing.T) {
 	if got := safeName("instance-0000002a"); got != "instance-0000002a" {
 		t.Error(got)

@@ -50,7 +50,6 @@ type Driver struct {
 	o       Options
 	account *account
 	kvm     bool
-	version int
 	prlimit string
 	mke2fs  string
 	cache   *imagecache.Cache
@@ -117,9 +116,6 @@ func New(o Options) (*Driver, error) {
 	if d.account, err = lookupAccount(o.User); err != nil {
 		return nil, err
 	}
-	if d.version, err = qemuVersion(d.o.QEMU); err != nil {
-		return nil, err
-	}
 	d.kvm = !o.NoKVM && kvmWorks()
 	for dir, mode := range map[string]os.FileMode{o.Dir: 0o711, o.RunDir: 0o700} {
 		if err := os.MkdirAll(dir, mode); err != nil {
@@ -180,8 +176,13 @@ func (a *account) reaches(dir string) error {
 // KVM says whether guests run on the processor itself.
 func (d *Driver) KVM() bool { return d.kvm }
 
-// Version is QEMU's version as upstream numbers it: 7.2.22 is 7002022.
-func (d *Driver) Version() int { return d.version }
+// Account is the user and group that guests run as: taps must be theirs. It is -1, -1 without one.
+func (d *Driver) Account() (uid, gid int) {
+	if d.account == nil {
+		return -1, -1
+	}
+	return int(d.account.uid), int(d.account.gid)
+}
 
 func (d *Driver) basesInUse() map[string]bool {
 	used := map[string]bool{}

@@ -1,12 +1,9 @@
 package guest
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"regexp"
 	"strconv"
 
@@ -26,32 +23,6 @@ func kvmWorks() bool {
 	const getAPIVersion = 0xae00
 	version, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), getAPIVersion, 0)
 	return errno == 0 && version == 12
-}
-
-var versionText = regexp.MustCompile(`version (\d+)\.(\d+)\.(\d+)`)
-
-func qemuVersion(path string) (int, error) {
-	out, err := exec.Command(path, "--version").Output()
-	if err != nil {
-		return 0, fmt.Errorf("%s --version: %w", path, err)
-	}
-	return parseVersion(out)
-}
-
-func parseVersion(out []byte) (int, error) {
-	m := versionText.FindSubmatch(out)
-	if m == nil {
-		return 0, fmt.Errorf("qemu tells no version: %q", bytes.TrimSpace(out))
-	}
-	n := 0
-	for _, part := range m[1:] {
-		v, err := strconv.Atoi(string(part))
-		if err != nil || v > 999 {
-			return 0, fmt.Errorf("qemu tells no version: %q", bytes.TrimSpace(out))
-		}
-		n = n*1000 + v
-	}
-	return n, nil
 }
 
 // checkMemory refuses a guest that the machine has no memory for: otherwise the kernel ends another one.

@@ -263,7 +263,7 @@ var guestImage = sync.OnceValues(func() (string, error) {
 	}
 	path := filepath.Join(dir, "hanok-guest-test.qcow2")
 	// The builder may need the network, which this process's namespace has not.
-	cmd := exec.Command("nsenter", "--net=/proc/1/ns/net", "../../../images/build.sh", "--out", path, "--cache", dir)
+	cmd := exec.Command("nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", os.Getppid()), "../../../images/build.sh", "--out", path, "--cache", dir)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("images/build.sh: %w\n%s", err, out)
 	}

@@ -275,14 +275,14 @@ func (Network) Apply(_ context.Context, c agent.NetworkChange) (agent.NetworkSta
 	var st agent.NetworkStatus
 	port := func(p *nodeapi.Port) {
 		if p != nil {
-			st.Ports = append(st.Ports, nodeapi.PortStatus{ID: p.ID, Active: true})
+			st.Ports = append(st.Ports, nodeapi.PortStatus{ID: p.ID, Active: p.AdminUp})
 		}
 	}
 	router := func(r *nodeapi.Router) {
 		if r == nil {
 			return
 		}
-		st.Routers = append(st.Routers, nodeapi.RouterStatus{ID: r.ID, Active: true})
+		st.Routers = append(st.Routers, nodeapi.RouterStatus{ID: r.ID, Active: r.AdminUp})
 		for _, leg := range r.Interfaces {
 			st.Ports = append(st.Ports, nodeapi.PortStatus{ID: leg.PortID, Active: true})
 		}

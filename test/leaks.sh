@@ -1,12 +1,12 @@
 # leaks.sh: sourced. What a test run may not leave on the machine.
-leaks_list() {
+leaks_list() (
+  set +e +o pipefail # nothing found is no failure
   ip -br link 2>/dev/null | awk '{print "interface", $1}'
   ip netns list 2>/dev/null | awk '{print "namespace", $1}'
   nft list tables 2>/dev/null | sed 's/^/nft /'
   pgrep -a 'qemu-system|^hanok' 2>/dev/null | cut -c1-100 | sed 's/^/process /'
   ls -d /tmp/hanok-* 2>/dev/null | sed 's/^/file /'
-  return 0
-}
+)
 leaks_before() { leaks_list | sort > "$1"; leaks_snapshot=$(cat "$1"); }
 leaks_after() {
   local now; now=$(leaks_list | sort)

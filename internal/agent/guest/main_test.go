@@ -216,8 +216,6 @@ func (n *node) tap(i int) agent.NICDevice {
 type serial struct {
 	t *testing.T
 	net.Conn
-	mu   sync.Mutex
-	text bytes.Buffer
 }
 
 func (n *node) serial(id string) *serial {
@@ -242,13 +240,6 @@ func (s *serial) until(text string) {
 			s.t.Fatalf("waiting for %q: %v; the guest printed:\n%s", text, err, seen)
 		}
 		seen = append(seen, buf[:k]...)
-	}
-}
-
-func (s *serial) say(format string, args ...any) {
-	s.t.Helper()
-	if _, err := fmt.Fprintf(s, format+"\n", args...); err != nil {
-		s.t.Fatal(err)
 	}
 }
 

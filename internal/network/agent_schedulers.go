@@ -157,6 +157,9 @@ func (s *Service) removeRouterFrom(ctx context.Context, q *api.Request, _ api.No
 				return err
 			}
 		}
+		if err := c.floatingStatus(r.ID, "DOWN"); err != nil {
+			return err
+		}
 		nodehub.Wake(tx, node, nodehub.Networks)
 		if err := set(tx, "net_routers", r.ID, column{"node", ""}); err != nil {
 			return err

@@ -81,7 +81,12 @@ func (c *call) routerReported(node string, x nodeapi.RouterStatus) error {
 			return err
 		}
 	}
-	fips, err := db.All(c.tx, db.Value[string], `UPDATE net_floatingips SET status = $1 WHERE router_id = $2 AND status <> $1 RETURNING id`, status, x.ID)
+	return c.floatingStatus(x.ID, status)
+}
+
+// floatingStatus sets the status of the floating IPs that a router carries.
+func (c *call) floatingStatus(routerID, status string) error {
+	fips, err := db.All(c.tx, db.Value[string], `UPDATE net_floatingips SET status = $1 WHERE router_id = $2 AND status <> $1 RETURNING id`, status, routerID)
 	for _, f := range fips {
 		if err == nil {
 			err = bump(c.tx, "net_floatingips", f, false)

@@ -111,8 +111,8 @@ func (h *Hub) Heartbeat(ctx context.Context, n nodeapi.Node) error {
 			n.Name, string(facts), n.BootID, tx.NowMicros()); err != nil {
 			return err
 		}
-		if old == string(facts) {
-			return nil
+		if same, err := lasting(old, n); err != nil || same {
+			return err
 		}
 		for _, r := range h.o.Registrars {
 			if err := r.NodeSeen(tx, n); err != nil {
@@ -125,6 +125,24 @@ func (h *Hub) Heartbeat(ctx context.Context, n nodeapi.Node) error {
 		return fmt.Errorf("heartbeat of node %s: %w", n.Name, err)
 	}
 	return nil
+}
+
+// lasting tells whether a node is as it was, but for what changes all the time: load, uptime and free disk.
+func lasting(old string, n nodeapi.Node) (bool, error) {
+	if old == "" {
+		return false, nil
+	}
+	var was nodeapi.Node
+	if err := json.Unmarshal([]byte(old), &was); err != nil {
+		return false, err
+	}
+	was.UptimeSeconds, was.LoadAverage, was.DiskFreeGiB = n.UptimeSeconds, n.LoadAverage, n.DiskFreeGiB
+	a, err := json.Marshal(was)
+	if err != nil {
+		return false, err
+	}
+	b, err := json.Marshal(n)
+	return string(a) == string(b), err
 }
 
 // Report hands the report to every sink in one transaction and wakes waiting callers.

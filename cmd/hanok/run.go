@@ -41,11 +41,12 @@ type devCmd struct {
 	BootTime time.Duration `help:"How long a simulated guest takes to boot."`
 	FailRate float64       `help:"Share of boots that fail, 0 to 1."`
 	Password string        `help:"Admin password; random when empty." env:"HANOK_DEV_PASSWORD"`
+	Database string        `help:"Database URL instead of memory, for test/make-fixture.sh." hidden:""`
 }
 
 func (d devCmd) Run(ctx context.Context) error {
 	cloud, err := daemon.StartDev(ctx, daemon.DevOptions{
-		Listen: d.Listen, Nodes: d.Nodes, BootTime: d.BootTime, FailRate: d.FailRate, AdminPassword: d.Password, LogTo: os.Stderr,
+		Listen: d.Listen, Nodes: d.Nodes, BootTime: d.BootTime, FailRate: d.FailRate, AdminPassword: d.Password, DatabaseURL: d.Database, LogTo: os.Stderr,
 	})
 	if err != nil {
 		return err

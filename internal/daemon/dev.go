@@ -25,6 +25,7 @@ type DevOptions struct {
 	BootTime      time.Duration
 	FailRate      float64
 	AdminPassword string    // empty: random
+	DatabaseURL   string    // empty: in memory
 	Empty         bool      // without the flavors, images and networks of demo.Seed
 	LogTo         io.Writer // warnings and errors; nil: nowhere
 }
@@ -48,6 +49,9 @@ func StartDev(ctx context.Context, o DevOptions) (_ *Dev, err error) {
 	}
 	if o.AdminPassword == "" {
 		o.AdminPassword = demo.RandomPassword()
+	}
+	if o.DatabaseURL == "" {
+		o.DatabaseURL = "sqlite::memory:"
 	}
 	if o.LogTo == nil {
 		o.LogTo = io.Discard
@@ -81,7 +85,7 @@ func StartDev(ctx context.Context, o DevOptions) (_ *Dev, err error) {
 		return nil, err
 	}
 	if d.ctl, err = newController(ctx, controllerOptions{
-		Config: cfg, DatabaseURL: "sqlite::memory:", KEK: RandomKey(), ImageDir: filepath.Join(d.folder, "images"),
+		Config: cfg, DatabaseURL: o.DatabaseURL, KEK: RandomKey(), ImageDir: filepath.Join(d.folder, "images"),
 		BcryptCost: bcrypt.MinCost, Logger: log,
 	}); err != nil {
 		return nil, err

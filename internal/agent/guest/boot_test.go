@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -61,6 +62,23 @@ func ssh(t *testing.T, key, command string) string {
 	return ""
 }
 
+// logged waits until the console log holds a text. QEMU writes to the log after it has written to the socket, so what was read there may
+// be missing here for a moment.
+func (n *node) logged(id, want string) {
+	n.t.Helper()
+	var text []byte
+	for limit := time.Now().Add(10 * time.Second); time.Now().Before(limit); runtime.Gosched() {
+		var err error
+		if text, err = n.d.ConsoleLog(n.t.Context(), id, 0); err != nil {
+			n.t.Fatalf("console log: %v", err)
+		}
+		if bytes.Contains(text, []byte(want)) {
+			return
+		}
+	}
+	n.t.Errorf("no %q in the console log:\n%s", want, text)
+}
+
 // later runs a command after the login that asks for it has ended well.
 func later(command string) string {
 	return "sudo sh -c '(sleep 1; " + command + ") >/dev/null 2>&1 </dev/null &'"
@@ -106,9 +124,7 @@ func TestRealGuest(t *testing.T) {
 		}
 	}
 	port.until("login:")
-	if text, err := n.d.ConsoleLog(t.Context(), id1, 0); err != nil || !bytes.Contains(text, []byte("login:")) {
-		t.Errorf("console log: %v:\n%s", err, text)
-	}
+	n.logged(id1, "login:")
 
 	t.Run("attach and detach", func(t *testing.T) {
 		if err := n.d.AttachNIC(t.Context(), g, second); err != nil {

@@ -71,10 +71,9 @@ type NICDevice struct {
 	PortDevice
 }
 
-// PortDevice is what a guest's process opens to reach a port.
+// PortDevice is what a guest's process is given to reach a port.
 type PortDevice struct {
-	// Tap is a persistent tap interface in the agent's network namespace that the user which guests
-	// run as may open.
+	// Tap is a persistent tap interface in the agent's network namespace.
 	Tap string
 }
 

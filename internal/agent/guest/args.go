@@ -21,8 +21,8 @@ type machine struct {
 	NICs      []agent.NICDevice
 	Console   string // log file of the serial port
 	// QMPFD and SerialFD are listening sockets that the process inherits: their paths need not be
-	// reachable for it.
-	QMPFD, SerialFD int
+	// reachable for it. TapFD and those after it are the NICs' taps.
+	QMPFD, SerialFD, TapFD int
 }
 
 // diskArgs is one disk, in the order the guest sees them.
@@ -97,7 +97,7 @@ func (m machine) arguments() []string {
 		args = append(args, d.arguments()...)
 	}
 	for i, n := range m.NICs {
-		args = append(args, "-netdev", jsonArg(netdevArgs(n)), "-device", jsonArg(nicArgs(n, rootPort(i))))
+		args = append(args, "-netdev", jsonArg(netdevArgs(n, strconv.Itoa(m.TapFD+i))), "-device", jsonArg(nicArgs(n, rootPort(i))))
 	}
 	return args
 }
@@ -129,9 +129,10 @@ func (d diskArgs) arguments() []string {
 	return []string{"-blockdev", jsonArg(node), "-device", jsonArg(dev)}
 }
 
-// netdevArgs and nicArgs are arguments of the command line and of netdev_add and device_add alike.
-func netdevArgs(n agent.NICDevice) map[string]any {
-	return map[string]any{"type": "tap", "id": nicNetdev(n.PortID), "ifname": n.Tap, "script": "no", "downscript": "no"}
+// netdevArgs and nicArgs are arguments of the command line and of netdev_add and device_add alike. fd is the tap's descriptor, or the name
+// that SendFile gave it.
+func netdevArgs(n agent.NICDevice, fd string) map[string]any {
+	return map[string]any{"type": "tap", "id": nicNetdev(n.PortID), "fd": fd}
 }
 
 func nicArgs(n agent.NICDevice, bus string) map[string]any {

@@ -24,7 +24,7 @@ func nic(i int, mtu int) agent.NICDevice {
 func TestArguments(t *testing.T) {
 	set := diskSet{RebuildSeq: 2, Base: "img.qcow2", BaseFormat: "qcow2", Root: "root-2.qcow2"}
 	small := machine{ID: "0b5d4c6e-1111-4222-8333-444455556666", Name: "instance-0000002a", VCPUs: 1, MemoryMiB: 128, TBSizeMiB: 64,
-		Disks: set.arguments("/var/lib/hanok/guests/G", "/var/lib/hanok/images"), Console: "/var/lib/hanok/guests/G/console.log", QMPFD: 3, SerialFD: 4,
+		Disks: set.arguments("/var/lib/hanok/guests/G", "/var/lib/hanok/images"), Console: "/var/lib/hanok/guests/G/console.log", QMPFD: 3, SerialFD: 4, TapFD: 5,
 		NICs: []agent.NICDevice{nic(1, 1450)}}
 	large := small
 	large.VCPUs, large.MemoryMiB, large.KVM = 4, 8192, true

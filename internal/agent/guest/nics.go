@@ -93,26 +93,43 @@ func plug(ctx context.Context, mon *qmp.Client, nic agent.NICDevice) error {
 	if err != nil {
 		return err
 	}
-	del := map[string]any{"id": nicNetdev(nic.PortID)}
-	err = mon.Do(ctx, "netdev_add", netdevArgs(nic), nil)
-	var refused *qmp.Error
-	if errors.As(err, &refused) && strings.Contains(refused.Desc, "Duplicate ID") {
-		// An attempt that was cut off here before, or a device that let go of it a moment ago.
-		if err = mon.Do(ctx, "netdev_del", del, nil); err == nil {
-			err = mon.Do(ctx, "netdev_add", netdevArgs(nic), nil)
-		}
+	// An attempt that was cut off here before, or a device that let go of it a moment ago, still has the tap.
+	if err := removeNetdev(ctx, mon, nic.PortID); err != nil {
+		return err
 	}
+	tap, err := openTap(nic.Tap)
 	if err != nil {
+		return err
+	}
+	defer tap.Close()
+	fd := "tap-" + nic.PortID
+	if err := mon.SendFile(ctx, fd, tap); err != nil {
+		return err
+	}
+	if err := mon.Do(ctx, "netdev_add", netdevArgs(nic, fd), nil); err != nil {
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), quitTimeout)
+		defer cancel()
+		_ = mon.Do(undo, "closefd", map[string]any{"fdname": fd}, nil) // not there any more when QEMU got as far as taking it
 		return err
 	}
 	if err := mon.Do(ctx, "device_add", nicArgs(nic, slot), nil); err != nil {
 		// Undone even when ctx has ended: a netdev keeps the tap.
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), quitTimeout)
 		defer cancel()
-		_ = mon.Do(undo, "netdev_del", del, nil)
+		_ = removeNetdev(undo, mon, nic.PortID)
 		return err
 	}
 	return nil
+}
+
+// removeNetdev lets go of a port's tap. It is no error when QEMU does not have it.
+func removeNetdev(ctx context.Context, mon *qmp.Client, portID string) error {
+	err := mon.Do(ctx, "netdev_del", map[string]any{"id": nicNetdev(portID)}, nil)
+	var refused *qmp.Error
+	if errors.As(err, &refused) && strings.Contains(refused.Desc, "not found") {
+		return nil
+	}
+	return err
 }
 
 // DetachNIC pulls a NIC out of a running guest and waits until the guest has let go of it.
@@ -131,12 +148,7 @@ func (d *Driver) DetachNIC(ctx context.Context, id, portID string) error {
 			return fmt.Errorf("guest %s: port %s: %w", id, portID, err)
 		}
 	}
-	err = mon.Do(ctx, "netdev_del", map[string]any{"id": nicNetdev(portID)}, nil)
-	var refused *qmp.Error
-	if errors.As(err, &refused) && strings.Contains(refused.Desc, "not found") {
-		err = nil
-	}
-	if err != nil {
+	if err := removeNetdev(ctx, mon, portID); err != nil {
 		return fmt.Errorf("guest %s: port %s: %w", id, portID, err)
 	}
 	g.mu.Lock()

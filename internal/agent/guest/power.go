@@ -132,6 +132,14 @@ func (d *Driver) spawn(want *nodeapi.Guest, set *diskSet, nics []agent.NICDevice
 		}
 		open = append(open, f)
 	}
+	for _, n := range nics {
+		f, err := openTap(n.Tap)
+		if err != nil { // busy while the process before this one has not let go yet
+			return nil, nil, fmt.Errorf("guest %s: port %s: %w", want.ID, n.PortID, err)
+		}
+		open = append(open, f)
+	}
+	inherited := open[:len(open):len(open)]
 	console := filepath.Join(dir, consoleFile)
 	f, err := os.OpenFile(console, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -146,8 +154,8 @@ func (d *Driver) spawn(want *nodeapi.Guest, set *diskSet, nics []agent.NICDevice
 		return nil, nil, fmt.Errorf("guest %s: %w", want.ID, err)
 	}
 	m := machine{ID: want.ID, Name: safeName(want.Name), VCPUs: max(1, want.VCPUs), MemoryMiB: want.MemoryMiB, KVM: d.kvm, TBSizeMiB: d.o.TBSizeMiB,
-		Disks: set.arguments(dir, d.o.Images), NICs: nics, Console: console, QMPFD: 3, SerialFD: 4}
-	l := launch{path: d.o.QEMU, args: m.arguments(), files: open[:2], stderr: log, account: d.account,
+		Disks: set.arguments(dir, d.o.Images), NICs: nics, Console: console, QMPFD: 3, SerialFD: 4, TapFD: 5}
+	l := launch{path: d.o.QEMU, args: m.arguments(), files: inherited, stderr: log, account: d.account,
 		env: []string{markGuest + "=" + want.ID, markDir + "=" + d.o.Dir, fmt.Sprint(markReboot, "=", want.Reboot.Seq)}}
 	if l.cgroup = d.cgroups.prepare(want, d.o.TBSizeMiB); l.cgroup != nil {
 		open = append(open, l.cgroup)

@@ -241,12 +241,12 @@ func TestPowerCutAfterTimeout(t *testing.T) {
 	}
 }
 
-// TestStartFails: the message is QEMU's, nothing stays.
+// TestStartFails: the message says what is missing, nothing stays.
 func TestStartFails(t *testing.T) {
 	n := newNode(t, blank(), "raw")
 	g := n.spec(id1)
 	n.make(g, nil)
-	err := n.d.Start(t.Context(), g, []agent.NICDevice{nic(99, 0)}) // no such tap, and no right to make it
+	err := n.d.Start(t.Context(), g, []agent.NICDevice{nic(99, 0)}) // no such tap, and none is made
 	if !agent.IsFinal(err) || !strings.Contains(err.Error(), "tap00000099-11") {
 		t.Errorf("error %v", err)
 	}

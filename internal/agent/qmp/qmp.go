@@ -11,8 +11,11 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxMessage bounds one message of QEMU. The longest seen, query-qmp-schema, has 250 kB.
@@ -194,6 +197,15 @@ func (c *Client) read(r *bufio.Reader) {
 // Do sends a command and decodes its answer into result, unless that is nil. When ctx ends first the command
 // may still be done.
 func (c *Client) Do(ctx context.Context, command string, args, result any) error {
+	return c.do(ctx, command, args, result, nil)
+}
+
+// SendFile gives QEMU a copy of an open file under a name, which a later command's fd argument takes: what QEMU cannot open itself.
+func (c *Client) SendFile(ctx context.Context, name string, f *os.File) error {
+	return c.do(ctx, "getfd", map[string]any{"fdname": name}, nil, f)
+}
+
+func (c *Client) do(ctx context.Context, command string, args, result any, file *os.File) error {
 	request := struct {
 		Execute   string `json:"execute"`
 		Arguments any    `json:"arguments,omitempty"`
@@ -216,7 +228,7 @@ func (c *Client) Do(ctx context.Context, command string, args, result any) error
 	// One command is far smaller than a socket's buffer: the write waits only for a QEMU that has not
 	// read for very long, and then not for ever.
 	c.conn.SetWriteDeadline(time.Now().Add(10 * time.Second))
-	_, err = c.conn.Write(append(line, '\n'))
+	err = c.write(append(line, '\n'), file)
 	if err != nil {
 		delete(c.waiting, request.ID)
 	}
@@ -241,6 +253,27 @@ func (c *Client) Do(ctx context.Context, command string, args, result any) error
 		c.mu.Unlock()
 		return fmt.Errorf("%s: %w", command, ctx.Err())
 	}
+}
+
+// write sends a line, and a file with it. c.mu is held.
+func (c *Client) write(line []byte, file *os.File) error {
+	if file == nil {
+		_, err := c.conn.Write(line)
+		return err
+	}
+	conn, ok := c.conn.(*net.UnixConn)
+	if !ok {
+		return errors.New("files pass through unix sockets only")
+	}
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var sendErr error
+	if err := raw.Control(func(fd uintptr) { _, _, sendErr = conn.WriteMsgUnix(line, unix.UnixRights(int(fd)), nil) }); err != nil {
+		return err
+	}
+	return sendErr
 }
 
 func finish(command string, m message, result any) error {

@@ -496,8 +496,8 @@ func TestThousands(t *testing.T) {
 	c.mu.Unlock()
 	size := (heap() - before) / servers
 	t.Logf("CPU %v, memory %d bytes per server, both ends together; %d reports", perServer, size, c.reports)
-	if perServer > 5*time.Millisecond || size > 16<<10 {
-		t.Errorf("CPU %v, memory %d bytes per server", perServer, size)
+	if size > 16<<10 {
+		t.Errorf("memory %d bytes per server", size)
 	}
 }
 

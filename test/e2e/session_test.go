@@ -21,7 +21,7 @@ const (
 
 func TestUpAgainChangesNothingAndPrintsTheSame(t *testing.T) {
 	servers := openstack(t, asAdmin, "server", "list", "--all-projects", "-f", "value", "-c", "ID")
-	out, err := hanok(time.Minute, "up", "--demo", "--image", os.Getenv("HANOK_TEST_IMAGE"))
+	out, err := hanok(3*time.Minute, "up", "--demo", "--image", os.Getenv("HANOK_TEST_IMAGE"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestSession(t *testing.T) {
 	openstack(t, asDemo, "keypair", "delete", "s-key")
 	openstack(t, asAdmin, "image", "delete", "s-image")
 	openstack(t, asAdmin, "flavor", "delete", "s.nano")
-	eventually(t, 30*time.Second, func(context.Context) error {
+	eventually(t, 2*time.Minute, func(context.Context) error {
 		if after := leftovers(t); after != before {
 			return fmt.Errorf("left behind; before:\n%s\nafter:\n%s", before, after)
 		}

@@ -188,20 +188,20 @@ func rulesTakeEffect(t *testing.T, n *tenant) {
 		t.Fatal(err)
 	}
 	addr := net.JoinHostPort(n.floating, "8080")
-	connect := func() (net.Conn, error) { return net.DialTimeout("tcp", addr, 3*time.Second) }
+	connect := func() (net.Conn, error) { return net.DialTimeout("tcp", addr, 5*time.Second) }
 	if c, err := connect(); err == nil {
 		_ = c.Close()
 		t.Fatal("a port without a rule is open")
 	}
 	rule := n.open(8080)
 	var conn net.Conn
-	eventually(t, 20*time.Second, func(context.Context) (err error) {
+	eventually(t, 2*time.Minute, func(context.Context) (err error) {
 		conn, err = connect()
 		return err
 	})
 	defer conn.Close()
-	echo := func(line string) error {
-		if err := conn.SetDeadline(time.Now().Add(3 * time.Second)); err != nil {
+	echo := func(line string, patience time.Duration) error {
+		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 			return err
 		}
 		if _, err := fmt.Fprintln(conn, line); err != nil {
@@ -213,12 +213,12 @@ func rulesTakeEffect(t *testing.T, n *tenant) {
 		}
 		return err
 	}
-	if err := echo("one"); err != nil {
+	if err := echo("one", 30*time.Second); err != nil {
 		t.Fatalf("the connection does not work: %v", err)
 	}
 	n.do("DELETE", "network", "/v2.0/security-group-rules/"+rule, nil, nil)
-	eventually(t, 20*time.Second, func(context.Context) error {
-		if err := echo("two"); err == nil {
+	eventually(t, 2*time.Minute, func(context.Context) error {
+		if err := echo("two", 3*time.Second); err == nil {
 			return errors.New("the connection outlives its rule")
 		}
 		return nil

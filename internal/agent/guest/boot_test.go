@@ -177,10 +177,10 @@ func TestRealGuest(t *testing.T) {
 		if err := n.d.Stop(t.Context(), id1, time.Minute); err != nil {
 			t.Fatal(err)
 		}
-		if took := time.Since(begun); took > 20*time.Second {
-			t.Errorf("took %v", took)
-		} else {
-			t.Logf("took %v", took.Round(time.Millisecond))
+		took := time.Since(begun)
+		t.Logf("took %v", took.Round(time.Millisecond))
+		if took >= time.Minute { // it was ended by force
+			t.Errorf("the guest did not shut down by itself")
 		}
 	})
 

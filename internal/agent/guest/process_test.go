@@ -226,7 +226,7 @@ func TestPowerCutAfterTimeout(t *testing.T) {
 	if err := n.d.Stop(t.Context(), id1, time.Second); err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Since(begun); took < time.Second || took > 30*time.Second || n.d.Observe(id1).Power != nodeapi.ObservedStopped {
+	if took := time.Since(begun); took < time.Second || n.d.Observe(id1).Power != nodeapi.ObservedStopped {
 		t.Errorf("took %v: %+v", took, n.d.Observe(id1))
 	}
 	// Whoever waits for a clean shutdown can be called away.

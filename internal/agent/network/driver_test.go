@@ -161,7 +161,7 @@ func (c *cloud) router(id string, tenant *nodeapi.Network, gatewayIP, externalIP
 	return r
 }
 
-const wait = 3 * time.Second // for what must arrive
+const wait = 15 * time.Second // for what must arrive
 const never = 700 * time.Millisecond
 
 // peer is the source that an echo server outside saw: it sends the remote address back first.

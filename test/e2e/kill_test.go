@@ -125,7 +125,7 @@ func (a *apart) start(config string, args ...string) *exec.Cmd {
 func (a *apart) startController() {
 	a.t.Helper()
 	a.controller = a.start("controller.toml", "controller")
-	eventually(a.t, 30*time.Second, func(ctx context.Context) error {
+	eventually(a.t, 2*time.Minute, func(ctx context.Context) error {
 		c := &http.Client{Transport: &http.Transport{DialContext: a.dial, DisableKeepAlives: true}}
 		resp, err := c.Get("http://127.0.0.1:8780/healthz")
 		if err != nil {
@@ -190,7 +190,7 @@ func TestKilledAtAnyInstant(t *testing.T) {
 	var network struct{ Network struct{ ID string } }
 	check(t, do("POST", "network", "/v2.0/networks", obj{"network": obj{"name": "k"}}, &network))
 	check(t, do("POST", "network", "/v2.0/subnets", obj{"subnet": obj{"network_id": network.Network.ID, "ip_version": 4, "cidr": "10.9.0.0/16"}}, nil))
-	eventually(t, 30*time.Second, func(context.Context) error {
+	eventually(t, 2*time.Minute, func(context.Context) error {
 		var out struct{ Services []struct{ State string } }
 		if err := do("GET", "compute", "/os-services?binary=nova-compute", nil, &out); err != nil {
 			return err
@@ -285,7 +285,7 @@ func TestKilledAtAnyInstant(t *testing.T) {
 		}
 		return m, err
 	}
-	eventually(t, 2*time.Minute, func(context.Context) error {
+	eventually(t, 5*time.Minute, func(context.Context) error {
 		have, err := list()
 		if err != nil {
 			return err
@@ -314,14 +314,14 @@ func TestKilledAtAnyInstant(t *testing.T) {
 	for id := range have {
 		check(t, do("DELETE", "compute", "/servers/"+id, nil, nil))
 	}
-	eventually(t, time.Minute, func(context.Context) error {
+	eventually(t, 5*time.Minute, func(context.Context) error {
 		have, err := list()
 		if err == nil && len(have) > 0 {
 			err = fmt.Errorf("%d servers are left", len(have))
 		}
 		return err
 	})
-	eventually(t, 30*time.Second, func(context.Context) error { return a.nothingLeft(do) })
+	eventually(t, 2*time.Minute, func(context.Context) error { return a.nothingLeft(do) })
 }
 
 func check(t *testing.T, err error) {

@@ -41,11 +41,11 @@ func TestLab(t *testing.T) {
 	}))
 	g := node.Guest("tap0", "fa:16:3e:00:00:01")
 	g.Address("203.0.113.50/24", "")
-	if !Ping(g.NS, OutsideAddress, 5*time.Second) {
+	if !Ping(g.NS, OutsideAddress, 30*time.Second) {
 		t.Error("the guest does not reach the outside")
 	}
 	lab.Listen(lab.Outside, "tcp", OutsideAddress+":80")
-	if !Reach(g.NS, "tcp", "", OutsideAddress+":80", 5*time.Second) {
+	if !Reach(g.NS, "tcp", "", OutsideAddress+":80", 30*time.Second) {
 		t.Error("no TCP to the outside")
 	}
 	cmd := node.Command("ls", "/sys/class/net", "/run/netns")

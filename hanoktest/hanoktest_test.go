@@ -91,7 +91,7 @@ func (s *session) boot() (status, fault string) {
 	var out struct{ Server struct{ ID string } }
 	s.do("POST", "compute", "/servers", fmt.Sprintf(`{"server":{"name":"s","flavorRef":%q,"imageRef":%q,"networks":[{"uuid":%q}]}}`,
 		s.first("compute", "/flavors", "flavors"), s.first("image", "/v2/images", "images"), s.first("network", "/v2.0/networks?name=private", "networks")), 202, &out)
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(2 * time.Minute)
 	for time.Now().Before(deadline) {
 		var show struct {
 			Server struct {

@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// bootTimeout is generous: on two busy cores without KVM four guests at once need 40 s each.
+// bootTimeout is generous, for whatever is waited for: on two busy cores without KVM four guests at once need 40 s each, and others test at the same time.
 const bootTimeout = 180 * time.Second
 
 var (
@@ -180,7 +180,7 @@ type qmpConn struct {
 
 func dialQMP(t *testing.T, socket string, gone <-chan struct{}) *qmpConn {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), bootTimeout)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond) // the socket appears without any sign of it
 	defer tick.Stop()
@@ -240,13 +240,13 @@ func (q *qmpConn) do(command string, arguments map[string]any) {
 		if bytes.Contains(r, []byte(`"error"`)) {
 			q.t.Fatalf("QMP %s %v: %s", command, arguments, r)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(bootTimeout):
 		q.t.Fatalf("QMP %s: no answer", command)
 	}
 }
 
 func (q *qmpConn) waitEvent(event string) error {
-	deadline := time.After(60 * time.Second)
+	deadline := time.After(bootTimeout)
 	for {
 		select {
 		case e, ok := <-q.events:
@@ -257,7 +257,7 @@ func (q *qmpConn) waitEvent(event string) error {
 				return nil
 			}
 		case <-deadline:
-			return errors.New("no event " + event + " within a minute")
+			return errors.New("no event " + event + " within " + bootTimeout.String())
 		}
 	}
 }

@@ -71,6 +71,7 @@ func (r *Request) writeStream(code int, s *Stream) error {
 	if r.HTTP.Method == http.MethodHead {
 		return nil
 	}
+	r.TakeYourTime()
 	n, err := io.Copy(r.w, s.Body)
 	if err != nil || s.Size >= 0 && n != s.Size {
 		r.Log.Warn("the answer broke off", "sent", n, "of", s.Size, "error", err)

@@ -109,8 +109,12 @@ func (r *Request) Self() policy.Target {
 	return policy.Owned{ProjectID: r.ProjectID(), UserID: r.UserID()}
 }
 
-// bodyTimeout is how long a JSON body may take. Streams (image data) have no limit.
-const bodyTimeout = 30 * time.Second
+// TakeYourTime lifts the limit on how long the body may take, for a handler that reads a stream.
+func (r *Request) TakeYourTime() {
+	rc := http.NewResponseController(r.w)
+	_ = rc.SetReadDeadline(time.Time{}) // a test's recorder has none
+	_ = rc.SetWriteDeadline(time.Time{})
+}
 
 // decode reads, validates and decodes the body.
 func (r *Request) decode(in any, rt Route) error {
@@ -118,11 +122,7 @@ func (r *Request) decode(in any, rt Route) error {
 	if limit == 0 {
 		limit = 1 << 20
 	}
-	// A body this small arrives at once; one that trickles in would hold a connection for as long as its sender likes.
-	deadline := http.NewResponseController(r.w)
-	_ = deadline.SetReadDeadline(time.Now().Add(bodyTimeout)) // a test's recorder has none
 	body, err := io.ReadAll(http.MaxBytesReader(r.w, r.HTTP.Body, limit))
-	_ = deadline.SetReadDeadline(time.Time{})
 	if err != nil {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {

@@ -28,6 +28,8 @@ type Options struct {
 	// Other handles paths outside of the services (/healthz, /metrics, /); nil: 404.
 	Other  http.Handler
 	Logger *slog.Logger
+	// BodyTimeout is how long a request's body may take to arrive and a client to take its answer; 0: 30 seconds. Streams have no limit.
+	BodyTimeout time.Duration
 	// Observe is told of every answered request; nil: nobody.
 	Observe func(service, method, path string, status int, d time.Duration)
 }
@@ -50,6 +52,9 @@ type mounted struct {
 func NewServer(o Options) *Server {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.BodyTimeout == 0 {
+		o.BodyTimeout = 30 * time.Second
 	}
 	srv := &Server{o: o, services: map[string]*mounted{}}
 	for _, s := range o.Services {
@@ -87,8 +92,24 @@ func mount(s *Service) *mounted {
 	return m
 }
 
+// maxURI is the longest request target. Upstream's servers take 8 KiB (eventlet) to 64 KiB (uwsgi); clients split longer lists. What a
+// database statement takes in filters is bounded by it.
+const maxURI = 16 << 10
+
 // ServeHTTP finds the service by the first path element.
 func (srv *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
+	// Without a deadline a client that sends or takes nothing more would hold its connection for as long as it likes, also where no
+	// handler reads the body: the server does before it answers. A test's recorder has no deadlines.
+	rc := http.NewResponseController(w)
+	_ = rc.SetWriteDeadline(time.Now().Add(2 * srv.o.BodyTimeout))
+	if hr.ContentLength != 0 {
+		_ = rc.SetReadDeadline(time.Now().Add(srv.o.BodyTimeout))
+	}
+	if len(hr.RequestURI) > maxURI {
+		w.Header().Set("Connection", "close")
+		w.WriteHeader(http.StatusRequestURITooLong)
+		return
+	}
 	path := hr.URL.Path
 	first, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	m := srv.services[first]
@@ -232,6 +253,9 @@ func (srv *Server) handle(m *mounted, r *Request, w http.ResponseWriter, path st
 
 // find matches the path. Without a match it tells which methods the path has.
 func (m *mounted) find(hr *http.Request, path string) (routes []*Route, allow []string) {
+	if !canonical(path) {
+		return nil, nil
+	}
 	probe := *hr
 	u := *hr.URL
 	u.Path, u.RawPath = path, ""
@@ -250,6 +274,17 @@ func (m *mounted) find(hr *http.Request, path string) (routes []*Route, allow []
 		}
 	}
 	return nil, allow
+}
+
+// canonical tells whether a path has no empty, "." or ".." element. The mux would match another path than the one that access rules and
+// path values are read from.
+func canonical(path string) bool {
+	for e := range strings.SplitSeq(strings.TrimPrefix(path, "/"), "/") {
+		if e == "" && path != "/" || e == "." || e == ".." {
+			return false
+		}
+	}
+	return true
 }
 
 // setPathValues reads the {name} elements of the matched pattern out of the path.

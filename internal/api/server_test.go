@@ -3,11 +3,15 @@ package api_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hanok-cloud/hanok/internal/api"
 	"github.com/hanok-cloud/hanok/internal/fault"
@@ -69,8 +73,11 @@ func testServer(t *testing.T) *httptest.Server {
 	creds := func(project string, roles ...string) *api.Caller {
 		return &api.Caller{ProjectID: project, Creds: &policy.Creds{ProjectID: project, Roles: roles}}
 	}
+	ruled := creds("p", "reader")
+	ruled.AccessRules = api.AccessRules{{Service: "things", Method: "GET", Path: "/v2.1/forgets/**"}, {Service: "things", Method: "GET", Path: "/v2.1/things/q"}}
 	srv := httptest.NewServer(api.NewServer(api.Options{
-		Services: []*api.Service{s}, PublicEndpoint: "http://cloud", Auth: tokens{"reader": creds("p", "reader"), "other": creds("q")},
+		Services: []*api.Service{s}, PublicEndpoint: "http://cloud", Auth: tokens{"reader": creds("p", "reader"), "other": creds("q"), "ruled": ruled},
+		BodyTimeout: 50 * time.Millisecond,
 	}))
 	t.Cleanup(srv.Close)
 	return srv
@@ -147,5 +154,65 @@ func TestListJSON(t *testing.T) {
 	got := api.ListJSON("things", [][]byte{[]byte(`{"a":1}`), []byte(`{"a":2}`)}, []byte(`{"things_links":[]}`))
 	if string(got) != `{"things":[{"a":1},{"a":2}],"things_links":[]}` || !json.Valid(got) {
 		t.Error(string(got))
+	}
+}
+
+// TestOnePathOneMeaning: what is no canonical path is no path. Access rules, path values and the route must never read it differently.
+func TestOnePathOneMeaning(t *testing.T) {
+	srv := testServer(t)
+	for path, want := range map[string]int{
+		"/things/v2.1/things/q": 403, "/things/v2.1/things/p": 401,
+		"/things/v2.1/forgets/../things/p": 404, "/things/v2.1/forgets/%2e%2e/things/p": 404, "/things/v2.1//things/q": 401, "/things/v2.1/forgets//x": 404,
+		"/things/v2.1/forgets/./x": 404, "/things/v2.1/forgets/x/..": 404,
+	} {
+		req, err := http.NewRequest("GET", srv.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Auth-Token", "ruled")
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%s: %d, want %d", path, resp.StatusCode, want)
+		}
+	}
+}
+
+func TestLongURI(t *testing.T) {
+	srv := testServer(t)
+	resp, err := http.Get(srv.URL + "/things/?" + strings.Repeat("x", 20000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != 414 {
+		t.Error(resp.Status)
+	}
+}
+
+// TestBodiesThatNeverCome: whoever promises a body and sends none is let go, whether the handler wants the body or not.
+func TestBodiesThatNeverCome(t *testing.T) {
+	srv := testServer(t)
+	for _, request := range []string{
+		"POST /things/v2.1/things HTTP/1.1\r\nHost: x\r\nX-Auth-Token: reader\r\nContent-Length: 10\r\n\r\n{",
+		"POST /things/v2.1/things HTTP/1.1\r\nHost: x\r\nX-Auth-Token: reader\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{",
+		"GET /things/ HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n",
+		"DELETE /things/nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n",
+	} {
+		c, err := net.Dial("tcp", srv.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(c, request); err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetReadDeadline(time.Now().Add(time.Minute))
+		if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("still open: %q", request)
+		}
+		_ = c.Close()
 	}
 }

@@ -3,6 +3,7 @@ package compute
 import (
 	"fmt"
 	"maps"
+	"sort"
 	"strings"
 
 	"github.com/hanok-cloud/hanok/internal/db"
@@ -67,15 +68,22 @@ func (s *Service) takeQuota(tx *db.Tx, v *Server, spec *createSpec) (int, error)
 	if err != nil {
 		return 0, err
 	}
-	count := spec.maxCount
-	for count >= spec.minCount && len(overQuota(limits, used, v, int64(count))) > 0 {
-		count--
-	}
-	if count < spec.minCount {
+	if len(overQuota(limits, used, v, int64(spec.minCount))) > 0 {
 		return 0, fault.Forbidden("%s", quotaText(limits, used, v, int64(spec.minCount)))
 	}
+	if spec.minCount > mostAtOnce {
+		return 0, fault.Forbidden("Quota exceeded for instances: Requested %d, but one request can make %d instances", spec.minCount, mostAtOnce)
+	}
+	// The largest number that fits; a search, since the client may name any.
+	most := min(spec.maxCount, mostAtOnce)
+	count := spec.minCount + sort.Search(most-spec.minCount, func(i int) bool {
+		return len(overQuota(limits, used, v, int64(spec.minCount+i+1))) > 0
+	})
 	return count, s.groupQuota(tx, limits, v, count)
 }
+
+// mostAtOnce bounds the rows of one transaction, where no quota does.
+const mostAtOnce = 1000
 
 func (s *Service) groupQuota(tx *db.Tx, limits map[string]int64, v *Server, count int) error {
 	max := limits["server_group_members"]

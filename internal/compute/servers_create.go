@@ -37,14 +37,7 @@ func (s *Service) createServers(ctx context.Context, r *api.Request, spec *creat
 	if err != nil {
 		return nil, err
 	}
-	seeds := make([]string, spec.maxCount)
-	for i := range seeds {
-		b := make([]byte, 512)
-		if _, err := io.ReadFull(s.rand, b); err != nil {
-			return nil, err
-		}
-		seeds[i] = base64.StdEncoding.EncodeToString(b)
-	}
+	var seeds []string // drawn when the quota has told how many servers there will be, and once
 	err = s.write(ctx, func(tx *db.Tx) error {
 		made = made[:0]
 		proto, place, err := s.prototype(tx, r, spec)
@@ -57,6 +50,13 @@ func (s *Service) createServers(ctx context.Context, r *api.Request, spec *creat
 			return err
 		}
 		for i := range count {
+			if i == len(seeds) {
+				seed, err := s.randomSeed()
+				if err != nil {
+					return err
+				}
+				seeds = append(seeds, seed)
+			}
 			v := *proto
 			v.LaunchIndex, v.RandomSeed = int64(i), seeds[i]
 			name(&v, spec, i, count)
@@ -68,6 +68,13 @@ func (s *Service) createServers(ctx context.Context, r *api.Request, spec *creat
 		return nil
 	})
 	return made, err
+}
+
+// randomSeed is what a guest's metadata gives its random number generator to begin with.
+func (s *Service) randomSeed() (string, error) {
+	b := make([]byte, 512)
+	_, err := io.ReadFull(s.rand, b)
+	return base64.StdEncoding.EncodeToString(b), err
 }
 
 // name gives a server its name and hostname; of several each gets its number (nova's multi_instance_display_name).

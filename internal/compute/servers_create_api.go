@@ -3,7 +3,9 @@ package compute
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/hanok-cloud/hanok/internal/api"
@@ -115,8 +117,8 @@ func (s *Service) parseCreate(r *api.Request, in map[string]any) (*createSpec, e
 			spec.hints = h
 		}
 	}
-	spec.minCount = int(anyInt(b["min_count"], 1))
-	spec.maxCount = int(anyInt(b["max_count"], int64(spec.minCount)))
+	spec.minCount = countOf(b["min_count"], 1)
+	spec.maxCount = countOf(b["max_count"], spec.minCount)
 	if spec.minCount > spec.maxCount {
 		return nil, fault.BadRequest("min_count must be <= max_count")
 	}
@@ -288,6 +290,19 @@ func (c *createSpec) parseNetworks(r *api.Request, b map[string]any, target poli
 		c.networks = append(c.networks, p)
 	}
 	return nil
+}
+
+// countOf reads a number of servers. One that is too large for anybody's quota is cut, so that sums with it do not overflow.
+func countOf(v any, otherwise int) int {
+	const huge = 1 << 30
+	text := strings.Trim(pyText(v), `"`)
+	switch n, err := strconv.ParseInt(text, 10, 64); {
+	case err == nil:
+		return int(min(n, huge))
+	case errors.Is(err, strconv.ErrRange):
+		return huge
+	}
+	return otherwise
 }
 
 func list(v any) []any {

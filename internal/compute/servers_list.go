@@ -271,7 +271,7 @@ func (q *serverQuery) tags(_ *db.Tx, r *api.Request, opts url.Values, _ bool) er
 	for k, shape := range map[string][2]string{"tags": {" AND ", ""}, "tags-any": {" OR ", ""}, "not-tags": {" AND ", "NOT "}, "not-tags-any": {" OR ", "NOT "}} {
 		if opts.Has(k) {
 			conds, args := has(opts.Get(k))
-			q.where.Add(shape[1]+"("+strings.Join(conds, shape[0])+")", args...)
+			q.where.Add(shape[1]+"("+db.Join(conds, shape[0])+")", args...)
 		}
 	}
 	return nil

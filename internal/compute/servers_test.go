@@ -224,6 +224,32 @@ func TestQuota(t *testing.T) {
 	})
 }
 
+// TestCountsBeyondAllMeasure: a request names any number of servers it likes, and costs no more than what the quota lets it make.
+func TestCountsBeyondAllMeasure(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		c := newCloud(t, d)
+		c.node("n1", 409600)
+		create := func(more string) *reply {
+			return c.do("member", latestMV, "POST", "/compute/v2.1/servers", serverBody("many", c.netID, more))
+		}
+		for _, n := range []string{`9000000000000000000`, `"9000000000000000000"`, `99999999999999999999999`} {
+			create(`,"min_count":` + n + `,"max_count":` + n).must(403).says("Quota exceeded for cores, instances, ram: Requested ")
+		}
+		create(`,"max_count":99999999999999999999999`).must(202)
+		used := func() any {
+			return c.do("member", latestMV, "GET", "/compute/v2.1/limits", "").must(200).get("limits", "absolute", "totalInstancesUsed")
+		}
+		if n := used(); n != 10.0 {
+			t.Errorf("%v servers with a quota of 10", n)
+		}
+		c.do("admin", latestMV, "PUT", "/compute/v2.1/os-quota-sets/"+project, `{"quota_set":{"instances":-1,"cores":-1,"ram":-1}}`).must(200)
+		create(`,"min_count":9000000000000000000,"max_count":9000000000000000000`).must(403).says("one request can make 1000 instances")
+		if n := used(); n != 10.0 {
+			t.Errorf("%v servers after a request that was refused", n)
+		}
+	})
+}
+
 func TestListFiltersAndPages(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		c := newCloud(t, d)

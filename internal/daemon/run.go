@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hanok-cloud/hanok/internal/agent"
+	"github.com/hanok-cloud/hanok/internal/agent/guest"
 	"github.com/hanok-cloud/hanok/internal/agent/metadata"
 	agentnet "github.com/hanok-cloud/hanok/internal/agent/network"
 	"github.com/hanok-cloud/hanok/internal/config"
@@ -77,7 +78,7 @@ func runController(ctx context.Context, c *config.Config, paths Paths, version s
 		return err
 	}
 	defer func() { _ = ctl.close() }()
-	if err := ctl.firstStart(ctx, paths); err != nil {
+	if err := ctl.firstStart(ctx, paths, log); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -129,7 +130,7 @@ func (c *controller) withNodes(ctx context.Context, log *slog.Logger) http.Handl
 }
 
 // firstStart makes the admin and writes its access files; later starts change nothing but an endpoint that moved.
-func (c *controller) firstStart(ctx context.Context, paths Paths) error {
+func (c *controller) firstStart(ctx context.Context, paths Paths, log *slog.Logger) error {
 	password, err := c.bootstrap(ctx, "")
 	if err != nil {
 		return err
@@ -137,7 +138,11 @@ func (c *controller) firstStart(ctx context.Context, paths Paths) error {
 	if password == "" {
 		return nil
 	}
-	fmt.Fprintf(os.Stderr, "first start: the password of admin is %s (also in %s)\n", password, paths.OpenRC())
+	// Shown once to a person, and never to a log.
+	if st, err := os.Stderr.Stat(); err == nil && st.Mode()&os.ModeCharDevice != 0 {
+		fmt.Fprintf(os.Stderr, "first start: the password of admin is %s\n", password)
+	}
+	log.Info("first start: the admin's password is in " + paths.OpenRC())
 	return paths.writeAccess(c.access(paths, password), "")
 }
 
@@ -250,7 +255,10 @@ func Purge(ctx context.Context, c *config.Config, paths Paths, progress func(str
 		return err
 	}
 	progress("removing " + paths.Data)
-	return os.RemoveAll(paths.Data)
+	if err := os.RemoveAll(paths.Data); err != nil {
+		return err
+	}
+	return guest.RemoveTraces(c.Node.QEMUUser)
 }
 
 // configDrive renders a guest's config drive.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -156,4 +157,23 @@ func BenchmarkDurableWrites(b *testing.B) {
 			}
 		}
 	})
+}
+
+// TestFilesAreForTheirOwnerAlone: the database holds hashes of passwords and tenants' data, and its folder is one that guests' user passes through.
+func TestFilesAreForTheirOwnerAlone(t *testing.T) {
+	dir := t.TempDir()
+	d, err := db.Open(context.Background(), db.Options{URL: "sqlite:" + filepath.Join(dir, "hanok.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	files, err := os.ReadDir(dir)
+	if err != nil || len(files) < 2 {
+		t.Fatal(files, err)
+	}
+	for _, f := range files {
+		if st, err := f.Info(); err != nil || st.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v %v", f.Name(), st.Mode(), err)
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"regexp"
 	"strings"
 	"sync"
@@ -88,6 +89,10 @@ func openSQLite(ctx context.Context, d *DB, path string, readers int) (*sqliteDB
 		pragmas.Add("_pragma", p)
 	}
 	if !memory {
+		// SQLite would let everybody read a file that it makes, and the files beside it get this one's mode.
+		if f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600); err == nil {
+			_ = f.Close()
+		}
 		for _, p := range []string{"journal_mode(WAL)", "synchronous(FULL)", "mmap_size(268435456)", "wal_autocheckpoint(4000)"} {
 			pragmas.Add("_pragma", p)
 		}

@@ -1,6 +1,7 @@
 package db
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -42,7 +43,20 @@ func (w *Where) SQL() string {
 	if len(w.conds) == 0 {
 		return ""
 	}
-	return " WHERE " + strings.Join(w.conds, " AND ")
+	return " WHERE " + Join(w.conds, " AND ")
+}
+
+// flatMost is how many conditions stand in a row. SQLite reads a row as a tree as deep as the row is long and refuses one of more than
+// 1,000, which a client may ask for: each value of a filter is a condition.
+const flatMost = 64
+
+// Join joins conditions by " AND " or " OR ", in halves of halves where they are many.
+func Join(conds []string, op string) string {
+	if len(conds) <= flatMost {
+		return strings.Join(conds, op)
+	}
+	half := len(conds) / 2
+	return "(" + Join(conds[:half], op) + ")" + op + "(" + Join(conds[half:], op) + ")"
 }
 
 // Args are the arguments for all placeholders so far.
@@ -74,16 +88,22 @@ type Order struct {
 	Desc   bool
 }
 
-// After keeps the rows that come after the one with these values (the marker's) in that order.
+// After keeps the rows that come after the one with these values (the marker's) in that order. A column that comes again decides
+// nothing and is left out: the condition grows with the square of the keys, and a client may repeat a key as often as it likes.
 func (w *Where) After(orders []Order, values []any) *Where {
 	var alternatives []string
 	var args []any
+	var earlier []int // what must be equal
 	for i, o := range orders {
+		if slices.ContainsFunc(earlier, func(j int) bool { return orders[j].Column == o.Column }) {
+			continue
+		}
 		var same []string
-		for j := range i {
+		for _, j := range earlier {
 			same = append(same, orders[j].Column+" = ?")
 			args = append(args, values[j])
 		}
+		earlier = append(earlier, i)
 		op := " > ?"
 		if o.Desc {
 			op = " < ?"
@@ -91,17 +111,21 @@ func (w *Where) After(orders []Order, values []any) *Where {
 		alternatives = append(alternatives, strings.Join(append(same, o.Column+op), " AND "))
 		args = append(args, values[i])
 	}
-	return w.Add(strings.Join(alternatives, " OR "), args...)
+	return w.Add(Join(alternatives, " OR "), args...)
 }
 
-// OrderBy is " ORDER BY a, b DESC".
+// OrderBy is " ORDER BY a, b DESC". A column that comes again is left out.
 func OrderBy(orders []Order) string {
-	parts := make([]string, len(orders))
+	var parts []string
 	for i, o := range orders {
-		parts[i] = o.Column
-		if o.Desc {
-			parts[i] += " DESC"
+		if slices.ContainsFunc(orders[:i], func(e Order) bool { return e.Column == o.Column }) {
+			continue
 		}
+		part := o.Column
+		if o.Desc {
+			part += " DESC"
+		}
+		parts = append(parts, part)
 	}
 	return " ORDER BY " + strings.Join(parts, ", ")
 }

@@ -50,6 +50,7 @@ func (s *Service) upload(ctx context.Context, r *api.Request, in *api.Stream) (a
 	}
 	// From here on the image is saving: whatever happens it must leave that status, even if the client is gone.
 	done := context.WithoutCancel(ctx)
+	r.TakeYourTime()
 	d, virtual, err := s.receive(in, img, up)
 	if err == nil {
 		err = s.completeUpload(done, img, up, d, virtual)

@@ -142,7 +142,7 @@ func filterFixedIPs(w *db.Where, _ *call, values []string) error {
 	}
 	cond, args := "SELECT a.port_id FROM net_ip_allocations a WHERE 1 = 1", []any{}
 	for _, k := range sortedKeys(kinds) {
-		cond += " AND (" + k + strings.Repeat(" OR "+k, len(kinds[k])-1) + ")"
+		cond += " AND (" + db.Join(slices.Repeat([]string{k}, len(kinds[k])), " OR ") + ")"
 		args = append(args, kinds[k]...)
 	}
 	w.Add("t.id IN ("+cond+")", args...)

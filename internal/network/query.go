@@ -170,7 +170,7 @@ func addTags(w *db.Where, vs []string, op string, not bool) {
 			args = append(args, "["+e+"%", "%,"+e+"%")
 		}
 	}
-	cond := strings.Join(conds, op)
+	cond := db.Join(conds, op)
 	if not {
 		cond = "NOT (" + cond + ")"
 	}
@@ -257,20 +257,23 @@ func (c *call) rows(r *resource, p page, q url.Values) ([]listed, error) {
 	return rows, err
 }
 
-// after continues behind the marker; one that is gone counts as none, as upstream's does.
+// after continues behind the marker; one that is gone counts as none, as upstream's does, and so does another tenant's: where a page
+// begins would tell that it exists.
 func (c *call) after(r *resource, w *db.Where, orders []db.Order, marker string) error {
 	cols := make([]string, len(orders))
 	for i, o := range orders {
 		cols[i] = o.Column
 	}
 	vals := make([]any, len(orders))
+	own := (&db.Where{}).Add("t.id = ?", marker)
+	c.scoped(r, own)
 	_, err := db.One(c.tx, func(row db.Row) (int, error) {
 		dest := make([]any, len(vals))
 		for i := range vals {
 			dest[i] = &vals[i]
 		}
 		return 0, row.Scan(dest...)
-	}, `SELECT `+strings.Join(cols, ", ")+` FROM `+r.table+` t WHERE t.id = $1`, marker)
+	}, `SELECT `+strings.Join(cols, ", ")+` FROM `+r.table+` t`+own.SQL(), own.Args()...)
 	if errors.Is(err, db.ErrNotFound) {
 		return nil
 	}

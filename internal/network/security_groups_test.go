@@ -106,6 +106,10 @@ func TestListsPageAndFilter(t *testing.T) {
 		if len(back) != 2 || back[0]["name"] != "n2" || back[1]["name"] != "n1" {
 			t.Errorf("backwards %v", back)
 		}
+		theirs := c.do("bob", "POST", "/networks", `{"network":{"name":"n2"}}`, 201).str("id")
+		if l := c.list("alice", "/networks?sort_key=name&sort_dir=asc&limit=9&marker="+theirs, "networks"); len(l) != 5 {
+			t.Errorf("a page behind another tenant's network tells that it exists: %d networks", len(l))
+		}
 		if l := c.list("alice", "/networks?name=n1&name=n2&admin_state_up=False", "networks"); len(l) != 1 || l[0]["name"] != "n1" {
 			t.Errorf("filters %v", l)
 		}

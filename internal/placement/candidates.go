@@ -116,7 +116,7 @@ func hostQuery(req Request, classes []string, strict bool) query {
 			for i := range classes {
 				has = append(has, "i"+strconv.Itoa(i)+".total IS NOT NULL")
 			}
-			w.Add(strings.Join(has, " OR "))
+			w.Add(db.Join(has, " OR "))
 		}
 		return query{`SELECT p.uuid, p.name` + cols.String() + ` FROM placement_providers p` + from.String() + w.SQL() + ` ORDER BY p.name`, w.Args()}
 	}

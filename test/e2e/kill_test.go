@@ -285,7 +285,7 @@ func TestKilledAtAnyInstant(t *testing.T) {
 		}
 		return m, err
 	}
-	eventually(t, 2*time.Minute, func(context.Context) error {
+	eventually(t, 5*time.Minute, func(context.Context) error {
 		have, err := list()
 		if err != nil {
 			return err
@@ -314,7 +314,7 @@ func TestKilledAtAnyInstant(t *testing.T) {
 	for id := range have {
 		check(t, do("DELETE", "compute", "/servers/"+id, nil, nil))
 	}
-	eventually(t, time.Minute, func(context.Context) error {
+	eventually(t, 5*time.Minute, func(context.Context) error {
 		have, err := list()
 		if err == nil && len(have) > 0 {
 			err = fmt.Errorf("%d servers are left", len(have))

@@ -96,7 +96,7 @@ func inside(m *testing.M) (int, error) {
 		}
 	}()
 	start := time.Now()
-	out, err := hanok(6*time.Minute, "up", "--wait", "300s", "--demo", "--image", os.Getenv("HANOK_TEST_IMAGE"))
+	out, err := hanok(9*time.Minute, "up", "--wait", "8m", "--demo", "--image", os.Getenv("HANOK_TEST_IMAGE"))
 	if err != nil {
 		log, _ := os.ReadFile(cloud.dir + "/log/hanok.log")
 		return 1, fmt.Errorf("hanok up: %w\n%s\nlog:\n%s", err, out, tail(string(log), 60))

@@ -76,7 +76,7 @@ func TestSession(t *testing.T) {
 	inGuest := func(command string) string {
 		t.Helper()
 		var out string
-		eventually(t, 2*time.Minute, func(ctx context.Context) (err error) {
+		eventually(t, 5*time.Minute, func(ctx context.Context) (err error) {
 			out, err = guestSSH(ctx, key, ip, command)
 			return err
 		})
@@ -88,7 +88,7 @@ func TestSession(t *testing.T) {
 	if out, err := exec.Command("ping", "-c", "3", "-W", "5", ip).CombinedOutput(); err != nil {
 		t.Errorf("ping: %v\n%s", err, out)
 	}
-	eventually(t, time.Minute, func(ctx context.Context) error {
+	eventually(t, 3*time.Minute, func(ctx context.Context) error {
 		out, err := guestSSH(ctx, key, ip, "cat /var/tmp/user-data")
 		if err == nil && strings.TrimSpace(out) != "user data ran as root" {
 			err = fmt.Errorf("user data wrote %q", out)
@@ -161,7 +161,7 @@ func leftovers(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
 	for _, c := range []string{
-		"pgrep -x qemu-system-x86 | wc -l",
+		"pgrep -f '[q]emu-system.*" + cloud.dir + "' | wc -l", // of this cloud: the machine may have others
 		"ip -br link | awk '{print $1}' | cut -d@ -f1 | sort",
 		"ip netns list | awk '{print $1}' | sort",
 		"nft list ruleset | grep -vE 'counter|^\\s*$' | grep -oE 'tap[0-9a-f-]+|brq[0-9a-f-]+|mark [0-9a-fx]+' | sort -u",

@@ -106,7 +106,7 @@ func newTenant(t *testing.T, root *client.Client, name, fixed, key string) *tena
 	n.do("POST", "network", "/v2.0/floatingips", obj{"floatingip": obj{"floating_network_id": public.Networks[0].ID, "port_id": port["port"].ID}}, &fip)
 	n.floating = fip["floatingip"].Address
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 		defer cancel()
 		bye := func(service, path string) {
 			if err := n.api.Do(ctx, "DELETE", service, path, nil, nil); err != nil {
@@ -146,7 +146,7 @@ func (n *tenant) open(port int) string {
 
 func (n *tenant) waitLogin() {
 	n.t.Helper()
-	eventually(n.t, 3*time.Minute, func(ctx context.Context) error {
+	eventually(n.t, 5*time.Minute, func(ctx context.Context) error {
 		_, err := guestSSH(ctx, n.key, n.floating, "true")
 		return err
 	})
@@ -200,8 +200,8 @@ func rulesTakeEffect(t *testing.T, n *tenant) {
 		return err
 	})
 	defer conn.Close()
-	echo := func(line string, patience time.Duration) error {
-		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	echo := func(line string, limit time.Duration) error {
+		if err := conn.SetDeadline(time.Now().Add(limit)); err != nil {
 			return err
 		}
 		if _, err := fmt.Fprintln(conn, line); err != nil {
@@ -213,7 +213,7 @@ func rulesTakeEffect(t *testing.T, n *tenant) {
 		}
 		return err
 	}
-	if err := echo("one", 30*time.Second); err != nil {
+	if err := echo("one", time.Minute); err != nil {
 		t.Fatalf("the connection does not work: %v", err)
 	}
 	n.do("DELETE", "network", "/v2.0/security-group-rules/"+rule, nil, nil)

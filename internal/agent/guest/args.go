@@ -69,7 +69,7 @@ func (m machine) arguments() []string {
 		"-machine", "q35,usb=off,vmport=off,dump-guest-core=off",
 	}
 	if m.KVM {
-		args = append(args, "-accel", "kvm", "-cpu", "host")
+		args = append(args, kvmAccel()...)
 	} else {
 		args = append(args, "-accel", fmt.Sprintf("tcg,thread=multi,tb-size=%d", m.TBSizeMiB), "-cpu", "qemu64")
 	}
@@ -101,6 +101,9 @@ func (m machine) arguments() []string {
 	}
 	return args
 }
+
+// kvmAccel runs the guest on the processor itself.
+func kvmAccel() []string { return []string{"-accel", "kvm", "-cpu", "host"} }
 
 func (d diskArgs) arguments() []string {
 	node := map[string]any{

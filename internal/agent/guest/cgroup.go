@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/hanok-cloud/hanok/internal/nodeapi"
@@ -91,11 +92,15 @@ func (c cgroups) enter(id string, pid int) {
 
 // remove removes the guest's groups, which the kernel allows when nothing is in them.
 func (c cgroups) remove(id string) {
-	parents := c.v1
-	if c.v2 != "" {
-		parents = append(parents, c.v2)
-	}
-	for _, parent := range parents {
+	for _, parent := range c.parents() {
 		_ = os.Remove(filepath.Join(parent, id))
 	}
+}
+
+// parents are hanok/ in every tree.
+func (c cgroups) parents() []string {
+	if c.v2 != "" {
+		return append(slices.Clip(c.v1), c.v2)
+	}
+	return c.v1
 }

@@ -49,7 +49,7 @@ type Options struct {
 type Driver struct {
 	o       Options
 	account *account
-	kvm     bool
+	kvm     func() bool // found out when the first guest is started
 	prlimit string
 	mke2fs  string
 	cache   *imagecache.Cache
@@ -116,7 +116,7 @@ func New(o Options) (*Driver, error) {
 	if d.account, err = lookupAccount(o.User); err != nil {
 		return nil, err
 	}
-	d.kvm = !o.NoKVM && kvmWorks()
+	d.kvm = sync.OnceValue(d.findKVM)
 	for dir, mode := range map[string]os.FileMode{o.Dir: 0o711, o.RunDir: 0o700} {
 		if err := os.MkdirAll(dir, mode); err != nil {
 			return nil, fmt.Errorf("the guests' directory: %w", err)
@@ -171,17 +171,6 @@ func (a *account) reaches(dir string) error {
 		}
 		abs = filepath.Dir(abs)
 	}
-}
-
-// KVM says whether guests run on the processor itself.
-func (d *Driver) KVM() bool { return d.kvm }
-
-// Account is the user and group that guests run as: taps must be theirs. It is -1, -1 without one.
-func (d *Driver) Account() (uid, gid int) {
-	if d.account == nil {
-		return -1, -1
-	}
-	return int(d.account.uid), int(d.account.gid)
 }
 
 func (d *Driver) basesInUse() map[string]bool {

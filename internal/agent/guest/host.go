@@ -7,23 +7,9 @@ import (
 	"regexp"
 	"strconv"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/hanok-cloud/hanok/internal/agent"
 	"github.com/hanok-cloud/hanok/internal/nodeapi"
 )
-
-// kvmWorks asks the kernel rather than look for the device's file alone.
-func kvmWorks() bool {
-	f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	const getAPIVersion = 0xae00
-	version, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), getAPIVersion, 0)
-	return errno == 0 && version == 12
-}
 
 // checkMemory refuses a guest that the machine has no memory for: otherwise the kernel ends another one.
 func (d *Driver) checkMemory(g *nodeapi.Guest) error {

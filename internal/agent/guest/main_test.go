@@ -205,7 +205,7 @@ func (n *node) pid(id string) int {
 // changed waits until the guest says that it changed by itself.
 func (n *node) changed(id, power string) {
 	n.t.Helper()
-	limit := time.After(time.Minute)
+	limit := time.After(3 * time.Minute)
 	for {
 		select {
 		case got := <-n.changes:
@@ -253,7 +253,7 @@ func (n *node) serial(id string) *serial {
 // until reads until the guest printed a text.
 func (s *serial) until(text string) {
 	s.t.Helper()
-	s.SetReadDeadline(time.Now().Add(3 * time.Minute))
+	s.SetReadDeadline(time.Now().Add(5 * time.Minute))
 	buf := make([]byte, 4096)
 	var seen []byte
 	for !bytes.Contains(seen, []byte(text)) {

@@ -153,7 +153,7 @@ func (d *Driver) spawn(want *nodeapi.Guest, set *diskSet, nics []agent.NICDevice
 	if err != nil {
 		return nil, nil, fmt.Errorf("guest %s: %w", want.ID, err)
 	}
-	m := machine{ID: want.ID, Name: safeName(want.Name), VCPUs: max(1, want.VCPUs), MemoryMiB: want.MemoryMiB, KVM: d.kvm, TBSizeMiB: d.o.TBSizeMiB,
+	m := machine{ID: want.ID, Name: safeName(want.Name), VCPUs: max(1, want.VCPUs), MemoryMiB: want.MemoryMiB, KVM: d.kvm(), TBSizeMiB: d.o.TBSizeMiB,
 		Disks: set.arguments(dir, d.o.Images), NICs: nics, Console: console, QMPFD: 3, SerialFD: 4, TapFD: 5}
 	l := launch{path: d.o.QEMU, args: m.arguments(), files: inherited, stderr: log, account: d.account,
 		env: []string{markGuest + "=" + want.ID, markDir + "=" + d.o.Dir, fmt.Sprint(markReboot, "=", want.Reboot.Seq)}}

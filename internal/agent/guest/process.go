@@ -45,6 +45,31 @@ type account struct {
 	groups   []uint32
 }
 
+// accountComment marks an account that lookupAccount has made.
+const accountComment = "guests of Hanok"
+
+// RemoveTraces removes what a node leaves outside of its folders once no guest is on it: the guests' account, if it was made here, and the control
+// groups' parent. What another node on the same machine uses stays.
+func RemoveTraces(account string) error {
+	for _, parent := range findCgroups("/sys/fs/cgroup").parents() {
+		_ = os.Remove(parent) // not while there is a group in it
+	}
+	u, err := user.Lookup(account)
+	if err != nil || u.Name != accountComment {
+		return nil
+	}
+	const inUse = 8 // userdel(8): the account has processes
+	out, err := exec.Command("userdel", account).CombinedOutput()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() == inUse {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("remove the user %s, which guests ran as: %w: %s", account, err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
 // lookupAccount finds the user, and makes it when it is missing.
 func lookupAccount(name string) (*account, error) {
 	if name == "" {
@@ -53,7 +78,7 @@ func lookupAccount(name string) (*account, error) {
 	u, err := user.Lookup(name)
 	var unknown user.UnknownUserError
 	if errors.As(err, &unknown) {
-		out, cmdErr := exec.Command("useradd", "--system", "--user-group", "--home-dir", "/nonexistent", "--no-create-home",
+		out, cmdErr := exec.Command("useradd", "--system", "--user-group", "--comment", accountComment, "--home-dir", "/nonexistent", "--no-create-home",
 			"--shell", "/usr/sbin/nologin", name).CombinedOutput()
 		if u, err = user.Lookup(name); err != nil {
 			return nil, fmt.Errorf("the user %s, which guests run as, is missing and cannot be made: %w: %s", name, errors.Join(err, cmdErr), bytes.TrimSpace(out))

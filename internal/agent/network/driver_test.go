@@ -161,8 +161,11 @@ func (c *cloud) router(id string, tenant *nodeapi.Network, gatewayIP, externalIP
 	return r
 }
 
-const wait = 15 * time.Second // for what must arrive
-const never = 700 * time.Millisecond
+// wait is for what must arrive, on a machine with much else to do; never is for what must not.
+const (
+	wait  = 30 * time.Second
+	never = 700 * time.Millisecond
+)
 
 // peer is the source that an echo server outside saw: it sends the remote address back first.
 func whoami(t testing.TB, lab *nettest.Lab, ns *netns.NS, addr string) {

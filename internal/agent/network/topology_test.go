@@ -337,12 +337,12 @@ func TestIPv6(t *testing.T) {
 	c.state.Routers[r.ID] = r
 	c.apply()
 	g1, g2 := c.guest(p1), c.guest(p2)
-	if !nettest.Ping(g1.NS, "2001:db8:a::1", 10*wait) {
+	if !nettest.Ping(g1.NS, "2001:db8:a::1", 2*wait) {
 		t.Fatal("the guest has no address from the router's advertisement")
 	}
 	c.lab.Listen(g2.NS, "tcp", "[::]:80")
 	c.lab.Listen(g2.NS, "tcp", "[::]:81")
-	if !nettest.Ping(g1.NS, "2001:db8:b:0:f816:3eff:fe00:111", 10*wait) {
+	if !nettest.Ping(g1.NS, "2001:db8:b:0:f816:3eff:fe00:111", 2*wait) {
 		t.Error("IPv6 is not forwarded")
 	}
 	if !nettest.Reach(g1.NS, "tcp", "", "[2001:db8:b:0:f816:3eff:fe00:111]:80", wait) {

@@ -72,7 +72,7 @@ func waitUp(t testing.TB, ns *netns.NS, device string) {
 	must(t, err)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); <-tick.C {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); <-tick.C {
 		l, err := nl.LinkByName(device)
 		must(t, err)
 		if l.Attrs().OperState == netlink.OperUp || l.Attrs().Flags&net.FlagUp == 0 {

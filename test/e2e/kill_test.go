@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -24,17 +25,19 @@ import (
 )
 
 // apart is a cloud of separate processes, a controller and a node, in a network namespace of its own inside the test's. The
-// controller's address 10.0.0.11 is on that namespace's loopback interface.
+// controller's address 10.0.0.11 is on that namespace's loopback interface. A node takes every namespace named in /run/netns that nothing
+// asks for as a leftover of its own, so this one has a /run/netns of its own, as another machine would.
 type apart struct {
 	t                *testing.T
-	ns, dir          string
+	dir              string
+	place            *exec.Cmd // keeps the namespaces
 	controller, node *exec.Cmd
 	api              *client.Client
 }
 
 func startApart(t *testing.T) *apart {
 	t.Helper()
-	a := &apart{t: t, ns: "apart"}
+	a := &apart{t: t}
 	var err error
 	if a.dir, err = os.MkdirTemp("/tmp", "hanok-apart-"); err != nil {
 		t.Fatal(err)
@@ -42,9 +45,17 @@ func startApart(t *testing.T) *apart {
 	if err := os.Chmod(a.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	must(t, "ip", "netns", "add", a.ns)
-	must(t, "ip", "-n", a.ns, "link", "set", "lo", "up")
-	must(t, "ip", "-n", a.ns, "addr", "add", "10.0.0.11/32", "dev", "lo")
+	a.place = exec.Command("sh", "-ec", "mount -t tmpfs tmpfs /run/netns; mount -t sysfs sysfs /sys; ip link set lo up; ip addr add 10.0.0.11/32 dev lo; echo ready; exec cat")
+	a.place.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	hold, err := a.place.StdinPipe() // until it is closed
+	check(t, err)
+	ready, err := a.place.StdoutPipe()
+	check(t, err)
+	check(t, a.place.Start())
+	t.Cleanup(func() { hold.Close(); _ = a.place.Wait() })
+	if line, err := bufio.NewReader(ready).ReadString('\n'); err != nil {
+		t.Fatalf("the namespaces: %q, %v", line, err)
+	}
 	for name, text := range map[string]string{
 		"controller.toml": "[api]\nlisten = [\"127.0.0.1:8780\", \"10.0.0.11:8443\"]\n[data]\nfolder = \"" + a.dir + "/controller\"\n[quota]\ninstances = -1\ncores = -1\nram = -1\n[compute]\ncpu_allocation_ratio = 100.0\n",
 		"node.toml":       "[data]\nfolder = \"" + a.dir + "/node\"\n[node]\nname = \"compute1\"\n[vxlan]\nlocal_ip = \"10.0.0.11\"\n",
@@ -95,7 +106,7 @@ func (a *apart) dial(ctx context.Context, network, addr string) (net.Conn, error
 		return nil, err
 	}
 	defer home.Close()
-	there, err := netns.GetFromName(a.ns)
+	there, err := netns.GetFromPid(a.place.Process.Pid)
 	if err != nil {
 		return nil, err
 	}
@@ -107,9 +118,14 @@ func (a *apart) dial(ctx context.Context, network, addr string) (net.Conn, error
 	return (&net.Dialer{}).DialContext(ctx, network, addr)
 }
 
+// command runs there.
+func (a *apart) command(args ...string) *exec.Cmd {
+	return exec.Command("nsenter", append([]string{"-t", fmt.Sprint(a.place.Process.Pid), "-n", "-m", "--"}, args...)...)
+}
+
 func (a *apart) start(config string, args ...string) *exec.Cmd {
 	a.t.Helper()
-	cmd := exec.Command("ip", append([]string{"netns", "exec", a.ns, cloud.bin, "--config", a.dir + "/" + config}, args...)...)
+	cmd := a.command(append([]string{cloud.bin, "--config", a.dir + "/" + config}, args...)...)
 	log, err := os.OpenFile(a.dir+"/"+config+".log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		a.t.Fatal(err)
@@ -140,7 +156,7 @@ func (a *apart) startNode() {
 	a.node = a.start("node.toml", "node", "--controller", "10.0.0.11:8443", "--bundle", a.dir+"/bundle.pem")
 }
 
-// kill ends a process as a power cut would: no handler of its runs. `ip netns exec` has become the program itself.
+// kill ends a process as a power cut would: no handler of its runs. nsenter has become the program itself.
 func kill(cmd *exec.Cmd) {
 	_ = cmd.Process.Signal(syscall.SIGKILL)
 	_ = cmd.Wait()
@@ -159,12 +175,9 @@ func (a *apart) stop() {
 		}
 	}
 	for _, f := range []string{"node.toml", "controller.toml"} {
-		if out, err := output(exec.Command("ip", "netns", "exec", a.ns, cloud.bin, "--config", a.dir+"/"+f, "purge", "--yes")); err != nil {
+		if out, err := output(a.command(cloud.bin, "--config", a.dir+"/"+f, "purge", "--yes")); err != nil {
 			a.t.Errorf("purge: %v %s", err, out)
 		}
-	}
-	if _, err := output(exec.Command("ip", "netns", "del", a.ns)); err != nil {
-		a.t.Error(err)
 	}
 	if err := os.RemoveAll(a.dir); err != nil {
 		a.t.Error(err)
@@ -335,10 +348,10 @@ func check(t *testing.T, err error) {
 func (a *apart) nothingLeft(do func(method, service, path string, in, out any) error) error {
 	for _, c := range []string{
 		"pgrep -f '[q]emu-system.*" + a.dir + "'",
-		"ip -n " + a.ns + " -br link | grep -o 'tap[0-9a-f-]*'",
+		"ip -br link | grep -o 'tap[0-9a-f-]*'",
 		"find " + a.dir + "/node -path '*guests/*' -type f",
 	} {
-		if out, _ := exec.Command("sh", "-c", c).Output(); len(out) > 0 {
+		if out, _ := a.command("sh", "-c", c).Output(); len(out) > 0 {
 			return fmt.Errorf("%s: %s", c, out)
 		}
 	}

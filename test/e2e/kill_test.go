@@ -231,9 +231,12 @@ func TestKilledAtAnyInstant(t *testing.T) {
 			}
 			mu.Unlock()
 			if victim != "" {
+				// Without an answer it may be gone or not: from here on nobody was promised that it stays.
+				mu.Lock()
+				delete(alive, victim)
+				mu.Unlock()
 				if a.api.Do(work, "DELETE", "compute", "/servers/"+victim, nil, nil) == nil {
 					mu.Lock()
-					delete(alive, victim)
 					deleted[victim] = true
 					mu.Unlock()
 				}

@@ -337,6 +337,8 @@ func TestKilledAtAnyInstant(t *testing.T) {
 		}
 		return err
 	})
+	// With the last network its DHCP service goes, too.
+	check(t, do("DELETE", "network", "/v2.0/networks/"+network.Network.ID, nil, nil))
 	eventually(t, 2*time.Minute, func(context.Context) error { return a.nothingLeft(do) })
 }
 
@@ -347,11 +349,12 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// nothingLeft looks for what deleted servers may have left: processes, taps, disks, ports, allocations.
+// nothingLeft looks for what deleted servers and networks may have left: processes, interfaces, namespaces, disks, ports, allocations.
 func (a *apart) nothingLeft(do func(method, service, path string, in, out any) error) error {
 	for _, c := range []string{
 		"pgrep -f '[q]emu-system.*" + a.dir + "'",
-		"ip -br link | grep -o 'tap[0-9a-f-]*'",
+		"ip -br link | grep -oE '^(tap|brq|vxlan)[^ ]*'",
+		"ip netns list",
 		"find " + a.dir + "/node -path '*guests/*' -type f",
 	} {
 		if out, _ := a.command("sh", "-c", c).Output(); len(out) > 0 {

@@ -92,9 +92,9 @@ func mount(s *Service) *mounted {
 	return m
 }
 
-// maxURI is the longest request target. Upstream's servers take 8 KiB (eventlet) to 64 KiB (uwsgi); clients split longer lists. What a
-// database statement takes in filters is bounded by it.
-const maxURI = 16 << 10
+// maxURI is the longest request target. Upstream's servers take 8 KiB (eventlet) to 64 KiB (uwsgi), so clients split longer lists. It bounds what
+// filters make of a database statement: both its arguments and the time that planning it takes, which grows with their square.
+const maxURI = 8 << 10
 
 // ServeHTTP finds the service by the first path element.
 func (srv *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {

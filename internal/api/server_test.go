@@ -183,7 +183,7 @@ func TestOnePathOneMeaning(t *testing.T) {
 
 func TestLongURI(t *testing.T) {
 	srv := testServer(t)
-	resp, err := http.Get(srv.URL + "/things/?" + strings.Repeat("x", 20000))
+	resp, err := http.Get(srv.URL + "/things/?" + strings.Repeat("x", 9000))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -139,8 +139,13 @@ func (s *Service) matching(tx *db.Tx, q *serverQuery) ([]listed, error) {
 	return s.byAddress(tx, q, rows)
 }
 
-// after continues behind the marker, which may be any server that the filters would not show too.
+// after continues behind the marker, which may be any server that the filters would not show too, but for other projects' (nova/db/main/api.py,
+// instance_get_by_uuid, project_only): where a page begins would tell that they exist.
 func (q *serverQuery) after(tx *db.Tx) error {
+	own := (&db.Where{}).Add("id = ?", q.marker)
+	if !q.admin {
+		own.Add("project_id = ?", q.project)
+	}
 	cols := make([]string, len(q.orders))
 	for i, o := range q.orders {
 		cols[i] = o.Column
@@ -152,7 +157,7 @@ func (q *serverQuery) after(tx *db.Tx) error {
 			dest[i] = &v[i]
 		}
 		return v, r.Scan(dest...)
-	}, `SELECT `+strings.Join(cols, ", ")+` FROM servers WHERE id = $1`, q.marker)
+	}, `SELECT `+strings.Join(cols, ", ")+` FROM servers`+own.SQL(), own.Args()...)
 	if errors.Is(err, db.ErrNotFound) {
 		return markerNotFound(q.marker)
 	}

@@ -18,6 +18,9 @@ type serverQuery struct {
 	limit  int
 	marker string
 	none   bool // no server can match
+	// Whose list it is.
+	admin   bool
+	project string
 	// addresses are filters on the ports, which the network service keeps.
 	ip, ip6 string
 }
@@ -76,7 +79,7 @@ func (s *Service) parseServerQuery(tx *db.Tx, r *api.Request, detail bool) (*ser
 			return nil, fault.BadRequest("Invalid filter field: %s.", k)
 		}
 	}
-	q := &serverQuery{}
+	q := &serverQuery{admin: isAdmin(r), project: r.ProjectID()}
 	steps := []func(*db.Tx, *api.Request, url.Values, bool) error{q.status, q.times, q.deleted, q.scope, q.columns, q.flags, q.tags}
 	for _, step := range steps {
 		if err := step(tx, r, opts, detail); err != nil {
@@ -260,7 +263,7 @@ func (q *serverQuery) tags(_ *db.Tx, r *api.Request, opts url.Values, _ bool) er
 		return nil
 	}
 	has := func(list string) (conds []string, args []any) {
-		for _, t := range strings.Split(list, ",") {
+		for _, t := range slices.Compact(slices.Sorted(strings.SplitSeq(list, ","))) {
 			var w docWriter
 			w.text(t)
 			conds = append(conds, `tags LIKE ? ESCAPE '!'`)

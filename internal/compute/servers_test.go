@@ -255,6 +255,10 @@ func TestListFiltersAndPages(t *testing.T) {
 		c := newCloud(t, d)
 		c.node("n1", 40960)
 		a, b := c.boot("alpha", `,"tags":["red","blue"]`), c.boot("beta", `,"tags":["red"]`)
+		for _, id := range []string{a, someUUID} { // another project's server is as unknown as one that is not there
+			c.do("other", latestMV, "GET", "/compute/v2.1/servers?marker="+id, "").must(400).says("marker [" + id + "] not found")
+			c.do("other", latestMV, "GET", "/compute/v2.1/os-simple-tenant-usage/"+other+"?marker="+id, "").must(400).says("Marker " + id + " could not be found.")
+		}
 		c.realise("n1")
 		c.act(b, `{"os-stop":null}`).must(202)
 		c.realise("n1")

@@ -110,7 +110,7 @@ func (s *Service) usages(tx *db.Tx, p period, project string, detailed bool, lim
 	orders := []db.Order{{Column: "project_id"}, {Column: "num"}}
 	if marker != "" {
 		at, err := serverByID(tx, marker, false)
-		if errors.Is(err, db.ErrNotFound) {
+		if errors.Is(err, db.ErrNotFound) || err == nil && project != "" && at.ProjectID != project {
 			return nil, "", fault.BadRequest("Marker %s could not be found.", marker)
 		}
 		if err != nil {

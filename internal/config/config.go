@@ -179,7 +179,13 @@ func Parse(text []byte) (*Config, error) {
 		var de *toml.DecodeError
 		if errors.As(err, &de) {
 			row, _ := de.Position()
-			return nil, fmt.Errorf("%d: %s: %s", row, strings.Join(de.Key(), "."), strings.TrimPrefix(de.Error(), "toml: "))
+			key := strings.Join(de.Key(), ".")
+			for _, s := range c.Settings() {
+				if key == s.Section+"."+s.Name { // it can be read, and is of another type
+					return nil, fmt.Errorf("%d: %s: expects %s, such as %s", row, key, s.Type, s.Default)
+				}
+			}
+			return nil, fmt.Errorf("%d: %s: %s", row, key, strings.TrimPrefix(de.Error(), "toml: "))
 		}
 		return nil, fmt.Errorf("1: %w", err)
 	}

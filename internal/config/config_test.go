@@ -28,7 +28,9 @@ func TestWrongSettingsAreRefusedWithTheirLine(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"unknown setting", "[api]\n\nlisten_on = 1\n", "3: unknown setting api.listen_on"},
 		{"unknown section", "[apo]\nx = 1\n", "1: unknown setting apo"},
-		{"wrong type", "[compute]\ncpu_allocation_ratio = \"x\"\n", "2: compute.cpu_allocation_ratio:"},
+		{"wrong type", "[compute]\ncpu_allocation_ratio = \"x\"\n", "2: compute.cpu_allocation_ratio: expects number, such as 4.0"},
+		{"one instead of several", "[api]\nlisten = 5\n", "2: api.listen: expects list of text, such as [\"127.0.0.1:8780\"]"},
+		{"fraction", "[quota]\n\ncores = 1.5\n", "3: quota.cores: expects whole number, such as 20"},
 		{"not TOML", "[api\n", "1:"},
 		{"wrong value", "# c\n[log]\nlevel = \"loud\"\n", "3: log.level: \"loud\" is not debug"},
 		{"name as host", "[api]\nlisten = [\"cloud:80\"]\n", "2: api.listen: \"cloud:80\": the host must be an IP address"},

@@ -158,9 +158,18 @@ func (c *controller) resetPassword(ctx context.Context, paths Paths, domain, use
 	if err := c.identity.SetPassword(ctx, domain, user, password); err != nil {
 		return "", err
 	}
-	if user == "admin" && domain == "Default" {
-		demoPassword, _ := os.ReadFile(paths.DemoPassword()) // none without a demo project
+	// The files that people were told to use go on working.
+	demoPassword, err := os.ReadFile(paths.DemoPassword()) // none without a demo project
+	switch {
+	case domain != "Default":
+	case user == "admin":
 		return password, paths.writeAccess(c.access(paths, password), string(demoPassword))
+	case user == demo.User && err == nil:
+		admin, err := paths.readAccess()
+		if err != nil {
+			return password, err
+		}
+		return password, errors.Join(pki.WriteFile(paths.DemoPassword(), []byte(password), 0o600), paths.writeAccess(admin, password))
 	}
 	return password, nil
 }
@@ -233,7 +242,8 @@ func halt(ctx context.Context, c *config.Config, paths Paths, progress func(stri
 	if _, err := os.Stat(paths.Data); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	log := newLogger(c)
+	// A person looks on; what is ordinary is told by progress.
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	p, err := openNode(c, paths, nil, log)
 	if err != nil {
 		return err

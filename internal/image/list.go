@@ -333,7 +333,7 @@ func (l *listing) where(text string, args ...any) { l.conds = append(l.conds, co
 
 // parseFilters turns the other parameters into conditions: image attributes by their names, everything else is a custom property.
 func (l *listing) parseFilters(q url.Values) error {
-	for _, tag := range q["tag"] {
+	for _, tag := range slices.Compact(slices.Sorted(slices.Values(q["tag"]))) {
 		l.where("EXISTS (SELECT 1 FROM image_tags t WHERE t.image_id = i.id AND t.tag = ?)", strings.TrimSpace(tag))
 	}
 	names := make([]string, 0, len(q))

@@ -163,8 +163,13 @@ var tagFilters = map[string]func(w *db.Where, c *call, values []string) error{
 func addTags(w *db.Where, vs []string, op string, not bool) {
 	var conds []string
 	var args []any
+	seen := map[string]bool{}
 	for _, v := range vs {
 		for _, tag := range strings.Split(v, ",") {
+			if seen[tag] {
+				continue
+			}
+			seen[tag] = true
 			e := likeEscape(jsonArg(tag))
 			conds = append(conds, "(t.tags LIKE ? ESCAPE '!' OR t.tags LIKE ? ESCAPE '!')")
 			args = append(args, "["+e+"%", "%,"+e+"%")

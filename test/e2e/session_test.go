@@ -44,6 +44,16 @@ func TestLoginAsPrinted(t *testing.T) {
 	}
 }
 
+// TestNewPasswords: after a password is made anew the files that were printed let in as before.
+func TestNewPasswords(t *testing.T) {
+	for user, as := range map[string]string{"demo": asDemo, "admin": asAdmin} {
+		if _, err := hanok(time.Minute, "admin", "reset-password", user); err != nil {
+			t.Fatal(err)
+		}
+		openstack(t, as, "token", "issue", "-f", "value", "-c", "user_id")
+	}
+}
+
 // TestSession is the article's session: flavor, image, provider network, self-service network, router, security group, key pair, server, floating IP.
 func TestSession(t *testing.T) {
 	dir := t.TempDir()

@@ -72,7 +72,7 @@ func (d *Driver) serveMetadata(ns *netns.NS, at string, find func(netip.Addr) (m
 	}
 	p := &proxy{ns: own, server: metadata.NewServer(&metadata.Handler{Find: find, Passwords: d.passwords, Random: d.o.Random})}
 	go func() {
-		if err := p.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := p.server.Serve(metadata.Limit(l)); !errors.Is(err, http.ErrServerClosed) {
 			d.o.Logger.Error("metadata stops answering", "at", at, "error", err)
 		}
 	}()

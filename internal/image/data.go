@@ -58,13 +58,29 @@ func (s *Service) upload(ctx context.Context, r *api.Request, in *api.Stream) (a
 	if err == nil {
 		return api.None{}, nil
 	}
-	if e := s.db.Write(done, func(tx *db.Tx) error { return abortUpload(tx, id, up) }); e != nil {
-		r.Log.Error("an image is left in saving until the next start", "image", id, "error", e)
+	return api.None{}, s.undoUpload(done, r, id, up, err)
+}
+
+// undoUpload returns the image to the queue and removes what was received. It returns why, or nil when the image has become active all the same: a
+// commit whose answer was lost.
+func (s *Service) undoUpload(ctx context.Context, r *api.Request, id, up string, why error) error {
+	// The half-received data first: it may be what fills the disk, which the database may be on, too.
+	left := s.files.remove(id, up+partSuffix)
+	active := false
+	if err := s.db.Write(ctx, func(tx *db.Tx) (err error) {
+		active, err = abortUpload(tx, id, up)
+		return err
+	}); err != nil {
+		r.Log.Error("an image is left in saving until the next start", "image", id, "error", err)
+		return why // whether a record names the data is not known
 	}
-	if e := errors.Join(s.files.remove(id, up), s.files.remove(id, up+partSuffix)); e != nil {
-		r.Log.Error("data of a broken upload is left over until the next start", "image", id, "error", e)
+	if active {
+		return nil
 	}
-	return api.None{}, err
+	if err := errors.Join(left, s.files.remove(id, up)); err != nil {
+		r.Log.Error("data of a broken upload is left over until the next start", "image", id, "error", err)
+	}
+	return why
 }
 
 // startUpload moves the image from queued to saving.
@@ -241,7 +257,7 @@ func (s *Service) recover(ctx context.Context) error {
 			return err
 		}
 		for _, u := range broken {
-			if err := abortUpload(tx, u.id, u.up); err != nil {
+			if _, err := abortUpload(tx, u.id, u.up); err != nil {
 				return err
 			}
 			s.log.Warn("an upload was interrupted by a stop; the image is queued again", "image", u.id)

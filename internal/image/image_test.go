@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -423,4 +424,32 @@ func TestDeleteDuringUpload(t *testing.T) {
 	if got := c.data(); len(got) != 0 {
 		t.Errorf("left over: %v", got)
 	}
+}
+
+// TestFullDisk: data that fills the disk of the database, too, is given up, and the image is queued as before.
+func TestFullDisk(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=16m"); err != nil {
+		t.Skip("no tmpfs here: ", err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	d, err := db.Open(context.Background(), db.Options{URL: "sqlite:" + dir + "/hanok.db"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	c := start(t, d, dir+"/images", image.Options{})
+	id := c.create("p:member", `{"disk_format":"raw","container_format":"bare"}`)
+	c.want(413, c.do("p:member", "PUT", "/v2/images/"+id+"/file", strings.Repeat("x", 20<<20), "Content-Type: application/octet-stream"))
+	if got := c.want(200, c.do("p:member", "GET", "/v2/images/"+id, "")).json(t)["status"]; got != "queued" {
+		t.Errorf("status %v", got)
+	}
+	left, err := filepath.Glob(dir + "/images/*.*")
+	if err != nil || len(left) > 0 {
+		t.Errorf("left: %v %v", left, err)
+	}
+	c.want(204, c.do("p:member", "PUT", "/v2/images/"+id+"/file", "x", "Content-Type: application/octet-stream"))
 }

@@ -144,14 +144,18 @@ func finishUpload(tx *db.Tx, id, upload string, d digest, virtual *int64) (bool,
 	return true, touch(tx, id)
 }
 
-// abortUpload returns the image to the queue.
-func abortUpload(tx *db.Tx, id, upload string) error {
+// abortUpload returns the image to the queue. It tells whether the image is active with this very upload instead.
+func abortUpload(tx *db.Tx, id, upload string) (active bool, err error) {
 	n, err := tx.Exec(`UPDATE images SET status = 'queued', size = NULL, virtual_size = NULL, upload = '', store = ''
 		WHERE id = $1 AND upload = $2 AND status = 'saving'`, id, upload)
-	if err != nil || n == 0 {
-		return err
+	if err != nil {
+		return false, err
 	}
-	return touch(tx, id)
+	if n > 0 {
+		return false, touch(tx, id)
+	}
+	n, err = db.One(tx, db.Value[int64], `SELECT count(*) FROM images WHERE id = $1 AND upload = $2`, id, upload)
+	return n > 0, err
 }
 
 // deleteImage deletes the record with all its parts.

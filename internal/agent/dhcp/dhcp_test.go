@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/miekg/dns"
 
 	"github.com/hanok-cloud/hanok/internal/nodeapi"
 )
@@ -221,4 +222,14 @@ func FuzzAnswer(f *testing.F) {
 			t.Fatalf("the answer cannot be read: %v", err)
 		}
 	})
+}
+
+// TestQuestionsUnderWay: a guest that asks faster than the node's resolvers answer takes no more sockets than there are places.
+func TestQuestionsUnderWay(t *testing.T) {
+	r := &Resolver{upstream: []string{"192.0.2.1"}, asking: make(chan struct{}, 1)} // without a node: to ask would be a panic
+	r.names.Store(newNames(&nodeapi.Network{}, "openstacklocal"))
+	r.asking <- struct{}{}
+	if a := r.resolve(new(dns.Msg).SetQuestion("www.example.org.", dns.TypeA), "udp"); a.Rcode != dns.RcodeServerFailure {
+		t.Error(dns.RcodeToString[a.Rcode])
+	}
 }

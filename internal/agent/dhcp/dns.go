@@ -11,6 +11,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/hanok-cloud/hanok/internal/agent/guard"
 	"github.com/hanok-cloud/hanok/internal/agent/netns"
 	"github.com/hanok-cloud/hanok/internal/nodeapi"
 )
@@ -95,12 +96,16 @@ type Resolver struct {
 	node     *netns.NS
 	log      *slog.Logger
 	servers  []*dns.Server
+	asking   chan struct{} // a place for each question under way to upstream
 }
+
+// maxAsking is how many questions of one network may be under way to the node's resolvers: each holds a socket of the agent's.
+const maxAsking = 64
 
 // ListenDNS starts the service on the addresses, inside the namespace. What it does not know itself it asks
 // the node's resolvers, from the node's own namespace.
 func ListenDNS(ns, node *netns.NS, addrs []netip.Addr, names *Names, upstream []string, log *slog.Logger) (*Resolver, error) {
-	r := &Resolver{upstream: upstream, node: node, log: log}
+	r := &Resolver{upstream: upstream, node: node, log: log, asking: make(chan struct{}, maxAsking)}
 	r.names.Store(names)
 	for _, a := range addrs {
 		at := netip.AddrPortFrom(a, 53).String()
@@ -114,7 +119,7 @@ func ListenDNS(ns, node *netns.NS, addrs []netip.Addr, names *Names, upstream []
 			if err != nil {
 				return err
 			}
-			r.servers = append(r.servers, &dns.Server{Listener: l, Handler: r})
+			r.servers = append(r.servers, &dns.Server{Listener: guard.Listener(l), Handler: r})
 			return nil
 		})
 		if err != nil {
@@ -180,6 +185,12 @@ func (r *Resolver) resolve(q *dns.Msg, network string) *dns.Msg {
 			m.Truncate(dns.MinMsgSize)
 		}
 		return m
+	}
+	select {
+	case r.asking <- struct{}{}:
+		defer func() { <-r.asking }()
+	default:
+		return m.SetRcode(q, dns.RcodeServerFailure) // a client asks again
 	}
 	for _, server := range r.upstream {
 		if a, err := r.ask(server, q, network); err == nil {

@@ -4,14 +4,12 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"path"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -32,62 +30,6 @@ type Handler struct {
 func NewServer(h http.Handler) *http.Server {
 	return &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 20 * time.Second,
 		WriteTimeout: 60 * time.Second, IdleTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10}
-}
-
-// maxConnections is how many connections one address may have open. A guest that opens more would take files and memory that belong to all.
-const maxConnections = 32
-
-// Limit closes what one address opens beyond maxConnections. Each network and router has a listener of its own, so that an address is one guest's.
-func Limit(l net.Listener) net.Listener {
-	return &limited{Listener: l, open: map[netip.Addr]int{}}
-}
-
-type limited struct {
-	net.Listener
-	mu   sync.Mutex
-	open map[netip.Addr]int
-}
-
-func (l *limited) Accept() (net.Conn, error) {
-	for {
-		c, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		from, _ := netip.ParseAddrPort(c.RemoteAddr().String()) // of TCP, so it is one
-		if l.enter(from.Addr()) {
-			return &counted{Conn: c, leave: sync.OnceFunc(func() { l.leave(from.Addr()) })}, nil
-		}
-		_ = c.Close()
-	}
-}
-
-func (l *limited) enter(a netip.Addr) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.open[a] >= maxConnections {
-		return false
-	}
-	l.open[a]++
-	return true
-}
-
-func (l *limited) leave(a netip.Addr) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.open[a]--; l.open[a] == 0 {
-		delete(l.open, a)
-	}
-}
-
-type counted struct {
-	net.Conn
-	leave func()
-}
-
-func (c *counted) Close() error {
-	defer c.leave()
-	return c.Conn.Close()
 }
 
 // ServeHTTP answers as nova/api/metadata/handler.py does.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hanok-cloud/hanok/internal/agent/bridge"
 	"github.com/hanok-cloud/hanok/internal/agent/dhcp"
+	"github.com/hanok-cloud/hanok/internal/agent/guard"
 	"github.com/hanok-cloud/hanok/internal/agent/metadata"
 	"github.com/hanok-cloud/hanok/internal/agent/netns"
 	"github.com/hanok-cloud/hanok/internal/agent/router"
@@ -72,7 +73,7 @@ func (d *Driver) serveMetadata(ns *netns.NS, at string, find func(netip.Addr) (m
 	}
 	p := &proxy{ns: own, server: metadata.NewServer(&metadata.Handler{Find: find, Passwords: d.passwords, Random: d.o.Random})}
 	go func() {
-		if err := p.server.Serve(metadata.Limit(l)); !errors.Is(err, http.ErrServerClosed) {
+		if err := p.server.Serve(guard.Listener(l)); !errors.Is(err, http.ErrServerClosed) {
 			d.o.Logger.Error("metadata stops answering", "at", at, "error", err)
 		}
 	}()

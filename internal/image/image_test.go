@@ -453,3 +453,21 @@ func TestFullDisk(t *testing.T) {
 	}
 	c.want(204, c.do("p:member", "PUT", "/v2/images/"+id+"/file", "x", "Content-Type: application/octet-stream"))
 }
+
+// TestManyFilters: as many tags and properties as a query string holds are planned in no time, and repeated ones count once.
+func TestManyFilters(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		c := start(t, d, t.TempDir(), image.Options{})
+		c.create("p:member", `{"name":"mine","tags":["t1","t2"],"p1":"v","p2":"w"}`)
+		var many strings.Builder
+		for i := range 400 {
+			fmt.Fprintf(&many, "&tag=t%d&p%d=v", i, i)
+		}
+		for q, want := range map[string]int{"tag=t1&tag=t2&tag=t1&p1=v&p2=w": 1, "tag=t1&tag=t3": 0, "p1=v&p2=v": 0, "p1=v": 1, "tag=t2": 1, "limit=5" + many.String(): 0} {
+			got := c.want(200, c.do("p:member", "GET", "/v2/images?"+q, "")).json(t)["images"].([]any)
+			if len(got) != want {
+				t.Errorf("%.60s: %d images, want %d", q, len(got), want)
+			}
+		}
+	})
+}

@@ -31,6 +31,7 @@ type listing struct {
 	orders       []db.Order
 	sortKeys     []string
 	conds        []condition
+	properties   []string // names and values
 }
 
 // condition is a filter as SQL over images i.
@@ -333,9 +334,14 @@ func (l *listing) where(text string, args ...any) { l.conds = append(l.conds, co
 
 // parseFilters turns the other parameters into conditions: image attributes by their names, everything else is a custom property.
 func (l *listing) parseFilters(q url.Values) error {
-	for _, tag := range slices.Compact(slices.Sorted(slices.Values(q["tag"]))) {
-		l.where("EXISTS (SELECT 1 FROM image_tags t WHERE t.image_id = i.id AND t.tag = ?)", strings.TrimSpace(tag))
+	// All tags and all properties in one subquery each: planning takes time that grows with the square of their number, and the client names it.
+	var tags []string
+	for _, tag := range q["tag"] {
+		if tag = strings.TrimSpace(tag); !slices.Contains(tags, tag) {
+			tags = append(tags, tag)
+		}
 	}
+	l.all("image_tags", slices.Repeat([]string{"x.tag = ?"}, len(tags)), anyOf(tags))
 	names := make([]string, 0, len(q))
 	for name := range q {
 		names = append(names, name)
@@ -347,7 +353,23 @@ func (l *listing) parseFilters(q url.Values) error {
 			return err
 		}
 	}
+	l.all("image_properties", slices.Repeat([]string{"x.name = ? AND x.value = ?"}, len(l.properties)/2), anyOf(l.properties))
 	return nil
+}
+
+// all keeps the images that have a row for each of the conditions, which different rows of a table fulfil.
+func (l *listing) all(table string, conds []string, args []any) {
+	if n := len(conds); n > 0 {
+		l.where("(SELECT count(*) FROM "+table+" x WHERE x.image_id = i.id AND ("+db.Join(conds, " OR ")+")) = ?", append(args, n)...)
+	}
+}
+
+func anyOf(texts []string) []any {
+	out := make([]any, len(texts))
+	for i, t := range texts {
+		out[i] = t
+	}
+	return out
 }
 
 func (l *listing) filter(name, v string) error {
@@ -389,7 +411,7 @@ func (l *listing) filter(name, v string) error {
 			l.where("i."+strings.TrimSuffix(name, "_max")+" <= ?", n)
 		}
 	default:
-		l.where("EXISTS (SELECT 1 FROM image_properties p WHERE p.image_id = i.id AND p.name = ? AND p.value = ?)", name, v)
+		l.properties = append(l.properties, name, v)
 	}
 	return nil
 }

@@ -10,7 +10,6 @@ package db
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -83,7 +82,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	switch {
 	case strings.HasPrefix(o.URL, "sqlite:"):
 		d.engine = SQLite
-		d.backend, err = openSQLite(ctx, d, strings.TrimPrefix(o.URL, "sqlite:"), o.Readers)
+		d.backend, err = openSQLite(d, strings.TrimPrefix(o.URL, "sqlite:"), o.Readers)
 	case strings.HasPrefix(o.URL, "postgres://"), strings.HasPrefix(o.URL, "postgresql://"):
 		d.engine = Postgres
 		d.backend, err = openPostgres(ctx, d, o.URL)
@@ -132,8 +131,16 @@ type Tx struct {
 
 // querier is a connection that prepares each statement once.
 type querier interface {
-	exec(ctx context.Context, query string, args []any) (sql.Result, error)
-	query(ctx context.Context, query string, args []any) (*sql.Rows, error)
+	exec(ctx context.Context, query string, args []any) (int64, error)
+	query(ctx context.Context, query string, args []any) (rows, error)
+}
+
+// rows is a result being read.
+type rows interface {
+	Row
+	Next() bool
+	Err() error
+	Close() error
 }
 
 // Context is the transaction's context.
@@ -150,20 +157,8 @@ func (t *Tx) NowMicros() int64 { return t.now.UnixMicro() }
 
 // Exec runs a statement and returns how many rows it changed.
 func (t *Tx) Exec(query string, args ...any) (int64, error) {
-	r, err := t.q.exec(t.ctx, query, args)
-	if err != nil {
-		return 0, classify(err, query)
-	}
-	return r.RowsAffected()
-}
-
-// Query runs a query. The caller closes the rows; One, All and Each do it themselves.
-func (t *Tx) Query(query string, args ...any) (*sql.Rows, error) {
-	r, err := t.q.query(t.ctx, query, args)
-	if err != nil {
-		return nil, classify(err, query)
-	}
-	return r, nil
+	n, err := t.q.exec(t.ctx, query, args)
+	return n, classify(err, query)
 }
 
 // Row is what a scan function reads from.
@@ -171,9 +166,9 @@ type Row interface{ Scan(dest ...any) error }
 
 // Each calls fn for every row.
 func (t *Tx) Each(fn func(Row) error, query string, args ...any) (err error) {
-	rows, err := t.Query(query, args...)
+	rows, err := t.q.query(t.ctx, query, args)
 	if err != nil {
-		return err
+		return classify(err, query)
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {

@@ -159,12 +159,20 @@ func (b *bus) publishAll() {
 
 type pgQuerier struct{ tx *sql.Tx }
 
-func (q pgQuerier) exec(ctx context.Context, query string, args []any) (sql.Result, error) {
-	return q.tx.ExecContext(ctx, query, storable(args)...)
+func (q pgQuerier) exec(ctx context.Context, query string, args []any) (int64, error) {
+	r, err := q.tx.ExecContext(ctx, query, storable(args)...)
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
 }
 
-func (q pgQuerier) query(ctx context.Context, query string, args []any) (*sql.Rows, error) {
-	return q.tx.QueryContext(ctx, query, storable(args)...)
+func (q pgQuerier) query(ctx context.Context, query string, args []any) (rows, error) {
+	r, err := q.tx.QueryContext(ctx, query, storable(args)...)
+	if err != nil {
+		return nil, err // a nil *sql.Rows would be a rows that is not nil
+	}
+	return r, nil
 }
 
 // constraint reads the violated constraint out of either engine's error.

@@ -63,6 +63,7 @@ type DB struct {
 type backend interface {
 	write(ctx context.Context, fn func(*Tx) error) error
 	read(ctx context.Context, fn func(*Tx) error) error
+	query(ctx context.Context, fn func(*Tx) error) error
 	close() error
 }
 
@@ -117,6 +118,11 @@ func (d *DB) Write(ctx context.Context, fn func(*Tx) error) error {
 // Read runs fn on one consistent snapshot.
 func (d *DB) Read(ctx context.Context, fn func(*Tx) error) error {
 	return d.backend.read(ctx, fn)
+}
+
+// Query runs fn, which asks a single query, on what is committed now. On PostgreSQL that is one round trip, where Read takes three.
+func (d *DB) Query(ctx context.Context, fn func(*Tx) error) error {
+	return d.backend.query(ctx, fn)
 }
 
 // Tx is a running transaction. It is good only inside its closure.

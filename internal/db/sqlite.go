@@ -279,6 +279,8 @@ func (s *sqliteDB) savepoint(j *writeJob) {
 	}
 }
 
+func (s *sqliteDB) query(ctx context.Context, fn func(*Tx) error) error { return s.read(ctx, fn) }
+
 func (s *sqliteDB) read(ctx context.Context, fn func(*Tx) error) (err error) {
 	c := s.writer
 	if s.readers == nil {

@@ -53,6 +53,7 @@ type Service struct {
 	// epoch is the authorisation epoch as this process last saw it; on SQLite there is no other process. keysEpoch is the one at which the
 	// token keys were read.
 	epoch, keysEpoch atomic.Int64
+	epochReads       flights
 	catalog          atomic.Pointer[catalog]
 	memo             atomic.Pointer[memo]
 }
@@ -95,10 +96,8 @@ func New(o Options) (*Service, error) {
 			return nil, fmt.Errorf("identity: keys: %w", err)
 		}
 	}
-	if err := s.readEpoch(ctx); err != nil {
-		return nil, err
-	}
-	return s, nil
+	_, err = s.readEpoch(ctx)
+	return s, err
 }
 
 // API is the route table.
@@ -107,26 +106,8 @@ func (s *Service) API() *api.Service {
 		Policy: s.rules, Docs: s.o.Docs, Rewrite: rewrite, BodyLimit: 112 << 10}
 }
 
-func (s *Service) readEpoch(ctx context.Context) error {
-	return s.o.DB.Read(ctx, func(tx *db.Tx) error {
-		e, err := epochIn(tx)
-		s.epoch.Store(e)
-		return err
-	})
-}
-
 func epochIn(tx *db.Tx) (int64, error) {
 	return db.One(tx, db.Value[int64], `SELECT value FROM identity_state WHERE name = 'epoch'`)
-}
-
-// currentEpoch is the epoch that an answer must respect. With PostgreSQL another controller may have moved it.
-func (s *Service) currentEpoch(ctx context.Context) (int64, error) {
-	if s.o.DB.Engine() == db.Postgres {
-		if err := s.readEpoch(ctx); err != nil {
-			return 0, err
-		}
-	}
-	return s.epoch.Load(), nil
 }
 
 // write runs a change of anything that authorisation or the catalog may depend on, and moves the epoch: what any process has cached

@@ -3,8 +3,13 @@ package compute_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -148,4 +153,49 @@ func BenchmarkServerToActive(b *testing.B) {
 			}
 		}
 	}
+}
+
+// BenchmarkDurableKeyPair imports and deletes key pairs over HTTP, 16 clients at a time, each change on disk before its answer. Compare its
+// writes/s with the bare rate of BenchmarkDurableWrites in internal/db: both hold client and server in two cores.
+func BenchmarkDurableKeyPair(b *testing.B) {
+	d, err := db.Open(b.Context(), db.Options{URL: "sqlite:" + filepath.Join(b.TempDir(), "hanok.db")})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = d.Close() })
+	c := newCloud(b, d)
+	srv := httptest.NewServer(c.http)
+	b.Cleanup(srv.Close)
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+	send := func(method, path, body string, code int) {
+		req, err := http.NewRequest(method, srv.URL+"/compute/v2.1/os-keypairs"+path, strings.NewReader(body))
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		req.Header.Set("X-Auth-Token", "member")
+		req.Header.Set("Content-Type", "application/json")
+		res, err := client.Do(req)
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		defer func() { _ = res.Body.Close() }()
+		if text, err := io.ReadAll(res.Body); err != nil || res.StatusCode != code {
+			b.Error(res.StatusCode, string(text), err)
+		}
+	}
+	const key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPy8Pn2rYQ1nF1nXU8vXuPXDZQXG5WmZ9Fq7mZf2mG0c a@b"
+	var names atomic.Int64
+	b.SetParallelism(16 / runtime.GOMAXPROCS(0))
+	before := cpu(b)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			name := fmt.Sprint("key", names.Add(1))
+			send("POST", "", `{"keypair":{"name":"`+name+`","public_key":"`+key+`"}}`, 200)
+			send("DELETE", "/"+name, "", 202)
+		}
+	})
+	b.ReportMetric(float64(cpu(b)-before)/float64(2*b.N)/1e3, "cpu-µs/write")
+	b.ReportMetric(2*float64(b.N)/b.Elapsed().Seconds(), "writes/s")
 }

@@ -167,7 +167,11 @@ func (c *call) port(id string) (*port, error) {
 }
 
 func createPort(c *call, v values) (object, error) {
-	n, _, err := c.visibleNetwork(v.str("network_id"))
+	n, _, err := c.parentNetwork(v.str("network_id"))
+	if err != nil {
+		return nil, err
+	}
+	subnets, err := c.subnetsOf(n.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +202,7 @@ func createPort(c *call, v values) (object, error) {
 	} else if p.MAC, err = c.newMAC(n.ID); err != nil {
 		return nil, err
 	}
-	if err := c.giveIPs(p, v); err != nil {
+	if err := c.giveIPs(p, v, subnets); err != nil {
 		return nil, err
 	}
 	if err := c.giveAddressPairs(p, v); err != nil {
@@ -217,10 +221,6 @@ func createPort(c *call, v values) (object, error) {
 		return nil, err
 	}
 	if !c.internal {
-		subnets, err := c.subnetsOf(n.ID)
-		if err != nil {
-			return nil, err
-		}
 		if err := c.scheduleDHCP(n, subnets); err != nil {
 			return nil, err
 		}

@@ -73,6 +73,7 @@ type call struct {
 	advsvc    bool
 	projectID string
 	nets      map[string]*network // looked up for policy
+	parents   map[string]parent   // see parentNetwork
 	internal  bool                // the service itself acts: no quota, no owner checks
 }
 

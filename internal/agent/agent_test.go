@@ -536,3 +536,20 @@ func TestItemThatFails(t *testing.T) {
 		n.stop()
 	})
 }
+
+// TestChangedRouterIsReported: a router that stays active has news for the controller when its item changed.
+func TestChangedRouterIsReported(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newController()
+		n := newNode(t, c, sim.New(sim.Options{}), sim.Network{})
+		n.start()
+		c.want(nodeapi.Router{ID: "r", AdminUp: true})
+		c.wait(t, "active", func() bool { return c.routers["r"].Active })
+		c.mu.Lock()
+		delete(c.routers, "r")
+		c.mu.Unlock()
+		c.want(nodeapi.Router{ID: "r", AdminUp: true, Interfaces: []nodeapi.ServicePort{{PortID: "leg"}}})
+		c.wait(t, "reported with its new leg", func() bool { return c.routers["r"].Active })
+		n.stop()
+	})
+}

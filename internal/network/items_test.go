@@ -103,6 +103,32 @@ func TestServerPortsReachNodes(t *testing.T) {
 	})
 }
 
+// TestRouterLegStatus: a leg is what the node made of it, also while its router is switched off.
+func TestRouterLegStatus(t *testing.T) {
+	each(t, func(t *testing.T, c *cloud) {
+		c.node("node1", "192.0.2.1")
+		_, s := c.net("alice", "10.0.0.0/24")
+		r := c.do("alice", "POST", "/routers", `{"router":{"admin_state_up":false}}`, 201).str("id")
+		leg := c.do("alice", "PUT", "/routers/"+r+"/add_router_interface", `{"subnet_id":"`+s+`"}`, 200).str("port_id")
+		for _, step := range []struct {
+			name   string
+			status nodeapi.RouterStatus
+			want   string
+		}{
+			{"switched off", nodeapi.RouterStatus{ID: r}, "ACTIVE"},
+			{"in error", nodeapi.RouterStatus{ID: r, Error: "no such bridge"}, "DOWN"},
+			{"switched on", nodeapi.RouterStatus{ID: r, Active: true}, "ACTIVE"},
+		} {
+			if err := c.hub.Report(context.Background(), nodeapi.Report{Node: "node1", Routers: []nodeapi.RouterStatus{step.status}}); err != nil {
+				t.Fatal(err)
+			}
+			if p := c.do("alice", "GET", "/ports/"+leg, "", 200); p["status"] != step.want {
+				t.Errorf("%s: the leg is %v, want %s", step.name, p["status"], step.want)
+			}
+		}
+	})
+}
+
 func find(t *testing.T, nets []nodeapi.Network, id string) nodeapi.Network {
 	t.Helper()
 	for _, n := range nets {

@@ -69,7 +69,7 @@ trap '[ -z "$cloud" ] || { kill "$cloud" 2>/dev/null || true; wait "$cloud" 2>/d
 
 pattern() {
   case $1 in
-    smoke) echo '\[.*\bsmoke\b.*\]' ;;
+    smoke) echo '^tempest\..*\[.*\bsmoke\b.*\]' ;; # of Tempest itself, not of plugins in the room
     identity | image | network | compute) echo "^tempest\\.api\\.$1\\." ;;
     scenario) echo '^tempest\.scenario\.' ;;
     *) echo "$1" ;;

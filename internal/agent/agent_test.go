@@ -99,6 +99,13 @@ func TestLife(t *testing.T) {
 	if c.results["c2"].Error == "" {
 		t.Error("an unknown call got no error")
 	}
+	c.want(nodeapi.Call{ID: "c3", Method: nodeapi.MethodPassword, GuestID: "s"}, nodeapi.Call{ID: "c4", Method: nodeapi.MethodClearPassword, GuestID: "s"})
+	c.wait(t, "password", func() bool { return len(c.results) == 4 })
+	for _, id := range []string{"c3", "c4"} {
+		if r := c.results[id]; r.Error != "" || len(r.Data) != 0 {
+			t.Errorf("the password of a guest that posted none: %+v", r)
+		}
+	}
 	g.Generation, g.Power = 5, nodeapi.PowerStopped
 	c.want(g)
 	c.waitPower(t, "s", nodeapi.ObservedStopped, 5)

@@ -321,3 +321,9 @@ func (Network) EnsurePort(_ context.Context, portID string) (agent.PortDevice, e
 
 // RemovePort does nothing.
 func (Network) RemovePort(context.Context, string) error { return nil }
+
+// Password is none: a simulated guest posts nothing.
+func (Network) Password(string) ([]byte, error) { return nil, nil }
+
+// ClearPassword has nothing to forget.
+func (Network) ClearPassword(string) error { return nil }

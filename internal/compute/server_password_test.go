@@ -4,6 +4,8 @@ import (
 	"context"
 	"testing"
 
+	"github.com/hanok-cloud/hanok/internal/db"
+	"github.com/hanok-cloud/hanok/internal/db/dbtest"
 	"github.com/hanok-cloud/hanok/internal/nodeapi"
 	"github.com/hanok-cloud/hanok/internal/nodehub"
 )
@@ -25,7 +27,8 @@ func (p *posted) Call(_ context.Context, node string, c nodeapi.Call) ([]byte, e
 }
 
 func TestServerPassword(t *testing.T) {
-	each(t, func(t *testing.T, c *cloud) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		c := newCloud(t, d)
 		c.node("n1", 4096)
 		id := c.boot("vm")
 		path := "/compute/v2.1/servers/" + id + "/os-server-password"

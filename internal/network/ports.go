@@ -179,6 +179,9 @@ func createPort(c *call, v values) (object, error) {
 		Status: "DOWN", PortSecurity: n.PortSecurity, IPAllocation: "immediate", Host: v.str("binding:host_id"), VNICType: v.str("binding:vnic_type"), VIFType: vifUnbound,
 		NICIndex: int(v.int("nic_index")), NICTag: v.str("nic_tag"), Made: v.bool("made_by_compute"), DNSName: v.str("dns_name"), DHCPOpts: toDHCPOpts(v.list("extra_dhcp_opts"))}
 	p.Revision = 1
+	if p.DeviceOwner == ownerFloatingIP {
+		p.Status = "N/A" // no node wires it (neutron/db/l3_db.py)
+	}
 	if p.VNICType == "" {
 		p.VNICType = "normal"
 	}

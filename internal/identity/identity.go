@@ -13,6 +13,7 @@ import (
 
 	"github.com/hanok-cloud/hanok/internal/api"
 	"github.com/hanok-cloud/hanok/internal/db"
+	"github.com/hanok-cloud/hanok/internal/identity/conf"
 	"github.com/hanok-cloud/hanok/internal/policy"
 )
 
@@ -27,8 +28,8 @@ type Options struct {
 	Region string
 	// BcryptCost is the cost of new password hashes; 0: 12.
 	BcryptCost int
-	// TokenLifetime is how long a token is good for; 0: 4 hours.
-	TokenLifetime time.Duration
+	// Conf are the options of keystone.conf; nil: upstream's defaults.
+	Conf *conf.Config
 	// PolicyFile is an operator's policy.yaml, or empty.
 	PolicyFile []byte
 	Docs       *api.Docs
@@ -36,9 +37,6 @@ type Options struct {
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }
-
-// expiredWindow is for how long after its end a token may still be validated with allow_expired (keystone's [token] allow_expired_window).
-const expiredWindow = 48 * time.Hour
 
 // Service is the identity service. It is the api.Authenticator of all services.
 type Service struct {
@@ -63,8 +61,8 @@ func New(o Options) (*Service, error) {
 	if o.Region == "" {
 		o.Region = "RegionOne"
 	}
-	if o.TokenLifetime == 0 {
-		o.TokenLifetime = 4 * time.Hour
+	if o.Conf == nil {
+		o.Conf = conf.Default()
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

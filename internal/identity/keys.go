@@ -118,7 +118,7 @@ func (s *Service) addKey(tx *db.Tx, purpose, id string) error {
 
 // RotateKeys makes a new primary token key. Earlier keys open tokens until the last of those has expired, and are dropped then.
 func (s *Service) RotateKeys(ctx context.Context) error {
-	keep := s.o.TokenLifetime + expiredWindow
+	keep := s.o.Conf.Token.Expiration + s.o.Conf.Token.AllowExpiredWindow
 	err := s.write(ctx, func(tx *db.Tx) error {
 		// A key is out of use since its successor was made.
 		if _, err := tx.Exec(`DELETE FROM identity_keys WHERE purpose = $1 AND EXISTS (SELECT 1 FROM identity_keys n WHERE n.purpose = identity_keys.purpose AND n.created_at > identity_keys.created_at AND n.created_at < $2)`,

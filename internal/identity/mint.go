@@ -137,7 +137,7 @@ func (s *Service) mint(ctx context.Context, r *api.Request, p *authentication) (
 	now := s.o.Now().Truncate(time.Second)
 	t := &Token{UserID: p.user, Methods: unpackMethods(packMethods(slices.Compact(p.methods))), ProjectID: p.scope.project, DomainID: p.scope.domain, System: p.scope.system,
 		TrustID: p.trust, AppCredID: p.appCred, IssuedAt: now.UnixMicro(), AuditIDs: []string{audit}}
-	t.ExpiresAt = now.Add(s.o.TokenLifetime).UnixMicro()
+	t.ExpiresAt = now.Add(s.o.Conf.Token.Expiration).UnixMicro()
 	if p.expires != 0 && p.expires < t.ExpiresAt {
 		t.ExpiresAt = p.expires
 	}

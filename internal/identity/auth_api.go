@@ -14,10 +14,7 @@ import (
 	"github.com/hanok-cloud/hanok/internal/fault"
 )
 
-var (
-	errNoProject = errors.New("a project-scoped token is required")
-	errPassword  = errors.New("invalid user name or password")
-)
+var errNoProject = errors.New("a project-scoped token is required")
 
 // authentication is what the methods of a request have proved, and what scope is asked for.
 type authentication struct {
@@ -168,65 +165,6 @@ func (s *Service) prove(ctx context.Context, r *api.Request, method string, data
 	return nil
 }
 
-// findUser reads a user by id, or by name and domain.
-func (s *Service) findUser(tx *db.Tx, ref doc) (id, hash string, err error) {
-	var enabled, domainEnabled bool
-	scan := func(r db.Row) (string, error) {
-		err := r.Scan(&id, &hash, &enabled, &domainEnabled)
-		return id, err
-	}
-	const q = `SELECT u.id, u.password_hash, u.enabled, d.enabled FROM identity_users u JOIN identity_projects d ON d.id = u.domain_id `
-	switch {
-	case str(ref, "name") != "":
-		dom := object(ref, "domain")
-		if _, ok := ref["domain"]; !ok {
-			return "", "", expecting("domain", "user")
-		}
-		if str(dom, "name") != "" {
-			_, err = db.One(tx, scan, q+`WHERE d.is_domain = TRUE AND d.domain_id = '' AND d.name = $1 AND u.name = $2`, str(dom, "name"), str(ref, "name"))
-		} else if str(dom, "id") != "" {
-			_, err = db.One(tx, scan, q+`WHERE d.id = $1 AND u.name = $2`, str(dom, "id"), str(ref, "name"))
-		} else {
-			return "", "", expecting("id or name", "domain")
-		}
-	case str(ref, "id") != "":
-		_, err = db.One(tx, scan, q+`WHERE u.id = $1`, str(ref, "id"))
-	default:
-		return "", "", expecting("id or name", "user")
-	}
-	if errors.Is(err, db.ErrNotFound) || err == nil && !(enabled && domainEnabled) {
-		return "", "", nil
-	}
-	return id, hash, err
-}
-
-// knownUser is a user as far as a login needs it; empty when there is none.
-type knownUser struct{ id, hash string }
-
-func (s *Service) provePassword(ctx context.Context, r *api.Request, data doc) (string, error) {
-	if _, ok := data["user"]; !ok {
-		return "", expecting("user", "None")
-	}
-	ref := object(data, "user")
-	dom := object(ref, "domain")
-	key := fmt.Sprintf("user|%q|%q|%q|%q|%v", str(ref, "id"), str(ref, "name"), str(dom, "id"), str(dom, "name"), ref["domain"] == nil)
-	found, err := recall(ctx, s, r, key, small[knownUser], func(tx *db.Tx) (knownUser, error) {
-		id, hash, err := s.findUser(tx, ref)
-		return knownUser{id, hash}, err
-	})
-	if err != nil {
-		return "", err
-	}
-	ok, err := s.passwords.verify(ctx, found.hash, str(ref, "password"))
-	if err != nil {
-		return "", err
-	}
-	if !ok || found.id == "" {
-		return "", unauthorized(errPassword)
-	}
-	return found.id, nil
-}
-
 func (s *Service) proveToken(ctx context.Context, r *api.Request, data, auth doc, p *authentication) (string, error) {
 	id := str(data, "id")
 	se, err := s.lookup(ctx, r, id, 0)
@@ -303,11 +241,11 @@ func (s *Service) findAppCred(tx *db.Tx, data doc) (string, error) {
 	if object(data, "user") == nil {
 		return "", expecting("user", "application credential")
 	}
-	user, _, err := s.findUser(tx, object(data, "user"))
-	if err != nil || user == "" {
+	u, err := s.findUser(tx, object(data, "user"))
+	if err != nil || !u.enabled {
 		return "", err
 	}
-	id, err := db.One(tx, db.Value[string], `SELECT id FROM identity_application_credentials WHERE user_id = $1 AND name = $2`, user, str(data, "name"))
+	id, err := db.One(tx, db.Value[string], `SELECT id FROM identity_application_credentials WHERE user_id = $1 AND name = $2`, u.id, str(data, "name"))
 	if errors.Is(err, db.ErrNotFound) {
 		return "", nil
 	}

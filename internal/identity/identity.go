@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dlclark/regexp2"
+
 	"github.com/hanok-cloud/hanok/internal/api"
 	"github.com/hanok-cloud/hanok/internal/db"
 	"github.com/hanok-cloud/hanok/internal/identity/conf"
@@ -54,6 +56,10 @@ type Service struct {
 	epochReads       flights
 	catalog          atomic.Pointer[catalog]
 	memo             atomic.Pointer[memo]
+	pattern          *regexp2.Regexp // that passwords must match; nil: any
+	// seen are the days of last logins as far as this process knows them written.
+	seen     *cache[string, int64]
+	inactive inactivity
 }
 
 // New prepares the service: it makes the token keys at the first start.
@@ -86,8 +92,12 @@ func New(o Options) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	pattern, err := o.Conf.SecurityCompliance.PasswordPattern()
+	if err != nil {
+		return nil, fmt.Errorf("identity: password_regex: %w", err)
+	}
 	s := &Service{kinds: newKinds(), schemas: newSchemas(), o: o, rules: rules, passwords: pw, tokens: &keyring{purpose: tokenKeys}, blobs: &keyring{purpose: credentialKeys},
-		sessions: newCache[string, *session](40000)}
+		sessions: newCache[string, *session](40000), pattern: pattern, seen: newCache[string, int64](40000)}
 	ctx := context.Background()
 	for _, ring := range []*keyring{s.tokens, s.blobs} {
 		if err := s.loadKeys(ctx, ring); err != nil {

@@ -229,6 +229,9 @@ func (se *session) makeCaller() *api.Caller {
 // lookup finds the session of a token: from the cache when nothing has changed since, else from the database. A refused token is
 // (nil, nil).
 func (s *Service) lookup(ctx context.Context, r *api.Request, token string, window time.Duration) (*session, error) {
+	if err := s.disableInactive(ctx); err != nil {
+		return nil, err
+	}
 	epoch, err := s.epochOf(ctx, r)
 	if err != nil {
 		return nil, err

@@ -175,7 +175,7 @@ func TestRevokedTokenLeavesItsChildren(t *testing.T) {
 func TestExpiry(t *testing.T) {
 	c := newCloud(t, dbtest.Memory(t))
 	old := c.login("admin", "secret", project("admin"))
-	c.shift.Store(int64(59*time.Minute))
+	c.shift.Store(int64(59 * time.Minute))
 	c.admin = c.login("admin", "secret", project("admin"))
 	if c.valid(old) != 200 {
 		t.Error("not yet")

@@ -10,6 +10,8 @@ import "time"
 
 // Config is the file.
 type Config struct {
+	Default               General               `section:"DEFAULT"`
+	Identity              Identity              `section:"identity"`
 	Auth                  Auth                  `section:"auth"`
 	SecurityCompliance    SecurityCompliance    `section:"security_compliance"`
 	Token                 Token                 `section:"token"`
@@ -20,6 +22,16 @@ type Config struct {
 	Credential            Credential            `section:"credential"`
 	UnifiedLimit          UnifiedLimit          `section:"unified_limit"`
 	Federation            Federation            `section:"federation"`
+}
+
+// General is keystone/conf/default.py.
+type General struct {
+	StrictPasswordCheck bool `opt:"strict_password_check" default:"false" doc:"Refuse passwords that are too long instead of cutting them."`
+}
+
+// Identity is keystone/conf/identity.py.
+type Identity struct {
+	MaxPasswordLength int `opt:"max_password_length" default:"4096" min:"1" max:"4096" doc:"Bytes of a password at most; bcrypt reads no more than 72."`
 }
 
 // Auth is keystone/conf/auth.py.

@@ -50,7 +50,7 @@ func TestWrongFilesAreRefusedWithTheirLine(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"unknown section", "\n[database]\nconnection = x\n", "3: unknown section [database]"},
 		{"unknown option", "[token]\n# x\nprovider = fernet\n", "3: unknown option provider in [token]"},
-		{"option before any section", "expiration = 1\n", "1: unknown section [DEFAULT]"},
+		{"option before any section", "expiration = 1\n", "1: unknown option expiration in [DEFAULT]"},
 		{"not a number", "[token]\nexpiration = 1h\n", `2: [token] expiration: "1h" is not a whole number`},
 		{"too small", "[security_compliance]\npassword_expires_days = 0\n", "2: [security_compliance] password_expires_days: 0 is less than 1"},
 		{"too large", "[totp]\nincluded_previous_windows = 11\n", "2: [totp] included_previous_windows: 11 is more than 10"},

@@ -119,7 +119,7 @@ func (s *Service) checkPassword(ctx context.Context, u knownUser, password strin
 	if u.expiresAt != 0 && !truth(u.options, "ignore_password_expiry") && s.o.Now().UnixMicro() >= u.expiresAt {
 		return fault.Unauthorized("The password is expired and needs to be changed for user: %s.", u.id).Because(errExpired)
 	}
-	return s.loggedIn(ctx, u.id)
+	return nil
 }
 
 // failed notes a failed login and refuses it. An account that is locked or not there costs the same.
@@ -132,7 +132,7 @@ func (s *Service) failed(ctx context.Context, u knownUser, locked bool) error {
 	case locked:
 		id, reason = "", errors.New("the account is locked")
 	}
-	if err := s.noteFailure(ctx, id); err != nil {
+	if _, err := s.noteFailure(ctx, id); err != nil {
 		return err
 	}
 	return unauthorized(reason)
@@ -172,26 +172,39 @@ func (s *Service) locked(ctx context.Context, u knownUser) (bool, error) {
 	return u.id != "" && !truth(u.options, "ignore_lockout_failure_attempts") && lockedAt(f, c.FailureAttempts, c.LockoutDuration, s.o.Now().UnixMicro()), err
 }
 
-// noteFailure counts a failed login. After a lock has ended counting starts anew.
-func (s *Service) noteFailure(ctx context.Context, id string) error {
+// noteFailure counts a failed login and gives their number. After a lock has ended counting starts anew.
+func (s *Service) noteFailure(ctx context.Context, id string) (count int64, err error) {
 	c := s.o.Conf.SecurityCompliance
 	if c.FailureAttempts == 0 {
-		return nil
+		return 0, nil
 	}
 	now := s.o.Now().UnixMicro()
 	over := int64(0)
 	if c.LockoutDuration != 0 {
 		over = now - c.LockoutDuration.Microseconds()
 	}
-	return s.o.DB.Write(ctx, func(tx *db.Tx) error {
-		_, err := tx.Exec(`INSERT INTO identity_logins (user_id, failed_count, failed_at) VALUES ($1, 1, $2) ON CONFLICT (user_id) DO UPDATE SET
+	err = s.o.DB.Write(ctx, func(tx *db.Tx) error {
+		count, err = db.One(tx, db.Value[int64], `INSERT INTO identity_logins (user_id, failed_count, failed_at) VALUES ($1, 1, $2) ON CONFLICT (user_id) DO UPDATE SET
 			failed_count = CASE WHEN identity_logins.failed_count >= $3 AND identity_logins.failed_at <= $4 THEN 1 ELSE identity_logins.failed_count + 1 END,
-			failed_at = excluded.failed_at`, id, now, int64(c.FailureAttempts), over)
+			failed_at = excluded.failed_at RETURNING failed_count`, id, now, int64(c.FailureAttempts), over)
+		return err
+	})
+	return count, err
+}
+
+// takeBack undoes one noteFailure.
+func (s *Service) takeBack(ctx context.Context, id string) error {
+	if s.o.Conf.SecurityCompliance.FailureAttempts == 0 {
+		return nil
+	}
+	return s.o.DB.Write(ctx, func(tx *db.Tx) error {
+		_, err := tx.Exec(`UPDATE identity_logins SET failed_count = failed_count - 1 WHERE user_id = $1 AND failed_count > 0`, id)
 		return err
 	})
 }
 
-// loggedIn notes a login with a password: its day, once a day, and that failures before it do not count.
+// loggedIn notes a login: its day, once a day, and that failures before it do not count. It is not one before all methods that the user's
+// rules want were proved: the right password must not clear the count of wrong passcodes.
 func (s *Service) loggedIn(ctx context.Context, id string) error {
 	today := s.o.Now().Truncate(day).UnixMicro()
 	seen, _ := s.seen.get(id)

@@ -144,6 +144,9 @@ func (s *Service) changePassword(ctx context.Context, r *api.Request, in map[str
 	if err != nil {
 		return api.None{}, err
 	}
+	if err := s.disableInactive(ctx); err != nil {
+		return api.None{}, err
+	}
 	id := r.Path("user_id")
 	ctx = claim(ctx, r, accountOf(doc{"id": id}))
 	var u knownUser
@@ -159,6 +162,11 @@ func (s *Service) changePassword(ctx context.Context, r *api.Request, in map[str
 	}
 	if err := s.checkPassword(ctx, u, str(d, "original_password")); err != nil && !errors.Is(err, errExpired) {
 		return api.None{}, err
+	}
+	if len(s.mfaRules(doc{"options": u.options})) == 0 {
+		if err := s.loggedIn(ctx, u.id); err != nil {
+			return api.None{}, err
+		}
 	}
 	fresh, err := s.ownPassword(ctx, u, past, str(d, "password"))
 	if err != nil {

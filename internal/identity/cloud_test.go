@@ -92,7 +92,18 @@ func (c *cloud) send(token, method, path, body string, header ...string) reply {
 
 func (c *cloud) sendTo(h http.Handler, token, method, path, body string, header ...string) reply {
 	c.t.Helper()
-	r := httptest.NewRequest(method, "/identity"+path, strings.NewReader(body))
+	return c.request(h, token, method, "/identity"+path, body, header...)
+}
+
+// sendPath gets a path of any service on h.
+func (c *cloud) sendPath(h http.Handler, token, path string, header ...string) reply {
+	c.t.Helper()
+	return c.request(h, token, "GET", path, "", header...)
+}
+
+func (c *cloud) request(h http.Handler, token, method, path, body string, header ...string) reply {
+	c.t.Helper()
+	r := httptest.NewRequest(method, path, strings.NewReader(body))
 	r.Header.Set("X-Auth-Token", token)
 	r.Header.Set("Content-Type", "application/json")
 	for i := 0; i+1 < len(header); i += 2 {

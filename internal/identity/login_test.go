@@ -96,7 +96,11 @@ func TestFailuresLookAlike(t *testing.T) {
 			"wrong": authBody("kim", "wrong", ""), "no project": authBody("kim", "pw", project("nowhere")), "no role": authBody("kim", "pw", project("admin")),
 			"wrong, no project": authBody("kim", "wrong", project("nowhere")),
 		} {
+			counted := c.count(`SELECT sum(failed_count) FROM identity_logins`)
 			r := c.send("", "POST", "/v3/auth/tokens", body)
+			if n := c.count(`SELECT sum(failed_count) FROM identity_logins`); r.code == 401 && name != "no project" && name != "no role" && n != counted+1 {
+				t.Errorf("%s: %d failures were written down, not one: the answer would come sooner or later than another's", name, n-counted)
+			}
 			if r.code != 401 || r.raw != want.raw || !sameHeaders(r.header, want.header) {
 				t.Errorf("%s: %d %s %v, want %s %v", name, r.code, r.raw, r.header, want.raw, want.header)
 			}

@@ -280,6 +280,15 @@ func (s *Service) Authenticate(ctx context.Context, token string) (*api.Caller, 
 	return se.caller, nil
 }
 
+// AuthenticateExpired is Authenticate for tokens that may have ended within [token] allow_expired_window.
+func (s *Service) AuthenticateExpired(ctx context.Context, token string) (*api.Caller, error) {
+	se, err := s.lookup(ctx, nil, token, s.o.Conf.Token.AllowExpiredWindow)
+	if err != nil || se == nil {
+		return nil, err
+	}
+	return se.caller, nil
+}
+
 // sessionOf is the whole token of a request.
 func sessionOf(r *api.Request) *session {
 	if r.Caller == nil {

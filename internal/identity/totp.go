@@ -116,7 +116,11 @@ func (s *Service) matchTOTP(ctx context.Context, user, code string) (*passcode, 
 	creds, err := inRead(ctx, s, func(tx *db.Tx) ([]totpCredential, error) {
 		return db.All(tx, func(r db.Row) (totpCredential, error) {
 			var c totpCredential
-			err := r.Scan(&c.id, &c.blob, &c.last)
+			if err := r.Scan(&c.id, &c.blob, &c.last); err != nil {
+				return c, err
+			}
+			var err error
+			c.blob, err = s.decrypt(c.blob)
 			return c, err
 		}, `SELECT c.id, c.blob, coalesce(t.step, 0) FROM identity_credentials c LEFT JOIN identity_totp_steps t ON t.credential_id = c.id
 			WHERE c.user_id = $1 AND c.type = 'totp' ORDER BY c.id`, user)
@@ -128,11 +132,7 @@ func (s *Service) matchTOTP(ctx context.Context, user, code string) (*passcode, 
 	var found *passcode
 	tried := false
 	for _, c := range creds {
-		blob, err := s.decrypt(c.blob)
-		if err != nil {
-			return nil, err
-		}
-		key, err := decodeTOTP(blob)
+		key, err := decodeTOTP(c.blob)
 		if err != nil {
 			s.o.Logger.Debug("totp credential cannot be used", "credential", c.id, "error", err)
 			continue

@@ -141,6 +141,25 @@ func (s *service) login(c *http.Client, user, password string) (int, string, err
 	return r.StatusCode, r.Header.Get("X-Subject-Token"), err
 }
 
+// probe compares how long logins of somebody who is not there and wrong passwords of somebody who is take: nobody must see a difference.
+func probe(s *service, c *http.Client) error {
+	times := map[string][]time.Duration{}
+	for range 15 {
+		for _, user := range []string{"admin", "nobody"} {
+			begin := time.Now()
+			if code, _, err := s.login(c, user, "wrong"); err != nil || code != http.StatusUnauthorized {
+				return fmt.Errorf("a wrong password of %s was answered with %d: %w", user, code, err)
+			}
+			times[user] = append(times[user], time.Since(begin))
+		}
+	}
+	for _, user := range []string{"admin", "nobody"} {
+		slices.Sort(times[user])
+		fmt.Printf("wrong password of %-6s: median %v, shortest %v\n", user, times[user][len(times[user])/2].Round(time.Millisecond), times[user][0].Round(time.Millisecond))
+	}
+	return nil
+}
+
 // elsewhere is a client with another address.
 func elsewhere() *http.Client {
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
@@ -198,6 +217,9 @@ func load(f flags) error {
 	}
 	quiet, err := measure(f, s, c, token, 0)
 	if err != nil {
+		return err
+	}
+	if err := probe(s, c); err != nil {
 		return err
 	}
 	flood, err := measure(f, s, c, token, f.clients)

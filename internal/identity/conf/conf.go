@@ -71,7 +71,7 @@ type TOTP struct {
 
 // Trust is keystone/conf/trust.py.
 type Trust struct {
-	AllowRedelegation    bool `opt:"allow_redelegation" default:"false" doc:"Whether a trust may be passed on."`
+	AllowRedelegation    bool `opt:"allow_redelegation" default:"false" doc:"Has no effect, as upstream: each trust says whether it may be passed on."`
 	MaxRedelegationCount int  `opt:"max_redelegation_count" default:"3" min:"0" doc:"How often a trust may be passed on at most."`
 }
 

@@ -191,8 +191,12 @@ func ResetPassword(ctx context.Context, c *config.Config, paths Paths, domain, u
 	if err != nil {
 		return "", err
 	}
+	options, err := conf.Load(paths.KeystoneConf, true)
+	if err != nil {
+		return "", err
+	}
 	ctl, err := newController(ctx, controllerOptions{
-		Config: c, DatabaseURL: c.DatabaseURL(), KEK: kek, ImageDir: filepath.Join(paths.Data, "images"), Logger: newLogger(c),
+		Config: c, DatabaseURL: c.DatabaseURL(), KEK: kek, ImageDir: filepath.Join(paths.Data, "images"), Conf: options, Logger: newLogger(c),
 	})
 	if err != nil {
 		return "", err

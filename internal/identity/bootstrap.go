@@ -136,10 +136,11 @@ func (s *Service) bootstrap(tx *db.Tx, adminHash string) error {
 	return nil
 }
 
-// SetPassword sets a local user's password by user and domain name, as an operator with access to the machine does. It unlocks the account;
-// the operator is the one who chose the password, so it need not be changed at its first use.
+// SetPassword sets a local user's password by user and domain name, as an operator with access to the machine does. It enables and
+// unlocks the account, as upstream's bootstrap does for its admin: it is the way back in. The password is the program's own, so the rules for
+// passwords that people choose are not asked, and it need not be changed at its first use.
 func (s *Service) SetPassword(ctx context.Context, domain, user, password string) error {
-	hash, err := s.newHash(ctx, password)
+	hash, err := s.passwords.hash(ctx, password)
 	if err != nil {
 		return err
 	}
@@ -151,7 +152,7 @@ func (s *Service) SetPassword(ctx context.Context, domain, user, password string
 		if u.id == "" {
 			return fault.NotFound("there is no user %q in the domain %q", user, domain)
 		}
-		if _, err := tx.Exec(`UPDATE identity_users SET password_hash = $1, password_expires_at = $2 WHERE id = $3`, hash, s.passwordExpiry(u.options, false), u.id); err != nil {
+		if _, err := tx.Exec(`UPDATE identity_users SET password_hash = $1, password_expires_at = $2, enabled = TRUE WHERE id = $3`, hash, s.passwordExpiry(u.options, false), u.id); err != nil {
 			return err
 		}
 		if err := s.keepPassword(tx, u.id, u.hash, hash, false); err != nil {

@@ -1,6 +1,7 @@
 package identity_test
 
 import (
+	"context"
 	"net/http"
 	"sync"
 	"testing"
@@ -161,4 +162,16 @@ func TestInactivityEndsTokens(t *testing.T) {
 	if c.valid(tok) != 404 {
 		t.Error("the token is still good")
 	}
+}
+
+// Whoever may log on to the machine always gets back in.
+func TestWayBackIn(t *testing.T) {
+	c := newCloudWith(t, dbtest.Memory(t), "[security_compliance]\nlockout_failure_attempts = 1\ndisable_user_account_days_inactive = 1\npassword_regex = only this\nchange_password_upon_first_use = true\n")
+	c.shift.Add(int64(oneDay))
+	c.wantLogin("admin", "secret", 401, plain401) // inactive
+	c.failLogins("admin", 1)
+	if err := c.svc.SetPassword(context.Background(), "Default", "admin", "fresh"); err != nil {
+		t.Fatal(err)
+	}
+	c.wantLogin("admin", "fresh", 201, "")
 }

@@ -315,7 +315,7 @@ func (srv *Server) authenticate(ctx context.Context, r *Request) (*Caller, error
 	if token == "" || srv.o.Auth == nil {
 		return nil, nil
 	}
-	c, err := srv.o.Auth.Authenticate(ctx, token)
+	c, err := srv.callerOf(ctx, r, token)
 	if err != nil {
 		return nil, err
 	}

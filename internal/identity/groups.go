@@ -170,6 +170,9 @@ func (s *Service) listGroupUsers(ctx context.Context, r *api.Request, _ api.None
 	}); err != nil {
 		return nil, err
 	}
+	if err := badTimeFilter(r.Query(), "password_expires_at"); err != nil {
+		return nil, err
+	}
 	l := listing{kind: s.user, filters: []string{"domain_id", "enabled", "name", "password_expires_at"}}
 	l.where.Add("id IN (SELECT user_id FROM identity_members WHERE group_id = ?)", r.Path("group_id"))
 	if own := r.Caller.DomainID; own != "" {

@@ -11,8 +11,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dlclark/regexp2"
+
 	"github.com/hanok-cloud/hanok/internal/api"
 	"github.com/hanok-cloud/hanok/internal/db"
+	"github.com/hanok-cloud/hanok/internal/identity/conf"
 	"github.com/hanok-cloud/hanok/internal/policy"
 )
 
@@ -27,8 +30,8 @@ type Options struct {
 	Region string
 	// BcryptCost is the cost of new password hashes; 0: 12.
 	BcryptCost int
-	// TokenLifetime is how long a token is good for; 0: 4 hours.
-	TokenLifetime time.Duration
+	// Conf are the options of keystone.conf; nil: upstream's defaults.
+	Conf *conf.Config
 	// PolicyFile is an operator's policy.yaml, or empty.
 	PolicyFile []byte
 	Docs       *api.Docs
@@ -36,9 +39,6 @@ type Options struct {
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }
-
-// expiredWindow is for how long after its end a token may still be validated with allow_expired (keystone's [token] allow_expired_window).
-const expiredWindow = 48 * time.Hour
 
 // Service is the identity service. It is the api.Authenticator of all services.
 type Service struct {
@@ -56,6 +56,10 @@ type Service struct {
 	epochReads       flights
 	catalog          atomic.Pointer[catalog]
 	memo             atomic.Pointer[memo]
+	pattern          *regexp2.Regexp // that passwords must match; nil: any
+	// seen are the days of last logins as far as this process knows them written.
+	seen     *cache[string, int64]
+	inactive inactivity
 }
 
 // New prepares the service: it makes the token keys at the first start.
@@ -63,8 +67,8 @@ func New(o Options) (*Service, error) {
 	if o.Region == "" {
 		o.Region = "RegionOne"
 	}
-	if o.TokenLifetime == 0 {
-		o.TokenLifetime = 4 * time.Hour
+	if o.Conf == nil {
+		o.Conf = conf.Default()
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -88,8 +92,12 @@ func New(o Options) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	pattern, err := o.Conf.SecurityCompliance.PasswordPattern()
+	if err != nil {
+		return nil, fmt.Errorf("identity: password_regex: %w", err)
+	}
 	s := &Service{kinds: newKinds(), schemas: newSchemas(), o: o, rules: rules, passwords: pw, tokens: &keyring{purpose: tokenKeys}, blobs: &keyring{purpose: credentialKeys},
-		sessions: newCache[string, *session](40000)}
+		sessions: newCache[string, *session](40000), pattern: pattern, seen: newCache[string, int64](40000)}
 	ctx := context.Background()
 	for _, ring := range []*keyring{s.tokens, s.blobs} {
 		if err := s.loadKeys(ctx, ring); err != nil {
@@ -103,7 +111,7 @@ func New(o Options) (*Service, error) {
 // API is the route table.
 func (s *Service) API() *api.Service {
 	return &api.Service{Name: "identity", Prefix: "/identity", Aliases: []api.Alias{{From: "/v3", To: "/v3"}}, Routes: s.routes(), Dialect: dialect(),
-		Policy: s.rules, Docs: s.o.Docs, Rewrite: rewrite, BodyLimit: 112 << 10}
+		Policy: s.rules, Docs: s.o.Docs, Rewrite: rewrite, BodyLimit: 112 << 10, IgnoresServiceTokens: true}
 }
 
 func epochIn(tx *db.Tx) (int64, error) {

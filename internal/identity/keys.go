@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/hanok-cloud/hanok/internal/db"
 )
@@ -118,7 +119,7 @@ func (s *Service) addKey(tx *db.Tx, purpose, id string) error {
 
 // RotateKeys makes a new primary token key. Earlier keys open tokens until the last of those has expired, and are dropped then.
 func (s *Service) RotateKeys(ctx context.Context) error {
-	keep := s.o.TokenLifetime + expiredWindow
+	keep := s.o.Conf.Token.Expiration + s.o.Conf.Token.AllowExpiredWindow
 	err := s.write(ctx, func(tx *db.Tx) error {
 		// A key is out of use since its successor was made.
 		if _, err := tx.Exec(`DELETE FROM identity_keys WHERE purpose = $1 AND EXISTS (SELECT 1 FROM identity_keys n WHERE n.purpose = identity_keys.purpose AND n.created_at > identity_keys.created_at AND n.created_at < $2)`,
@@ -138,26 +139,36 @@ func (s *Service) seal(t *Token) (string, error) {
 	return (*s.tokens.keys.Load())[0].seal(t.payload(), db.Time(t.IssuedAt))
 }
 
-// open decrypts a token. A key that is not known is looked for in the database when anything has changed there since.
+// open decrypts a token.
 func (s *Service) open(ctx context.Context, token string, epoch int64) (*Token, error) {
-	raw, err := decodeToken(token)
+	payload, at, err := s.unseal(ctx, token, epoch)
 	if err != nil {
 		return nil, err
 	}
-	try := func(keys []fernetKey) (*Token, error) {
+	return parsePayload(payload, at)
+}
+
+// unseal decrypts what one of the token keys has sealed. A key that is not known is looked for in the database when anything has changed
+// there since.
+func (s *Service) unseal(ctx context.Context, sealed string, epoch int64) (payload []byte, at time.Time, err error) {
+	raw, err := decodeToken(sealed)
+	if err != nil {
+		return nil, at, err
+	}
+	try := func(keys []fernetKey) ([]byte, time.Time, error) {
 		for _, k := range keys {
 			if payload, at, err := k.open(raw); err == nil {
-				return parsePayload(payload, at)
+				return payload, at, nil
 			}
 		}
-		return nil, errFernet
+		return nil, time.Time{}, errFernet
 	}
-	t, err := try(*s.tokens.keys.Load())
-	if !errors.Is(err, errFernet) || s.keysEpoch.Load() == epoch {
-		return t, err
+	payload, at, err = try(*s.tokens.keys.Load())
+	if err == nil || s.keysEpoch.Load() == epoch {
+		return payload, at, err
 	}
 	if err := s.loadKeys(ctx, s.tokens); err != nil {
-		return nil, err
+		return nil, at, err
 	}
 	s.keysEpoch.Store(epoch)
 	return try(*s.tokens.keys.Load())

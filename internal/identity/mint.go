@@ -137,7 +137,7 @@ func (s *Service) mint(ctx context.Context, r *api.Request, p *authentication) (
 	now := s.o.Now().Truncate(time.Second)
 	t := &Token{UserID: p.user, Methods: unpackMethods(packMethods(slices.Compact(p.methods))), ProjectID: p.scope.project, DomainID: p.scope.domain, System: p.scope.system,
 		TrustID: p.trust, AppCredID: p.appCred, IssuedAt: now.UnixMicro(), AuditIDs: []string{audit}}
-	t.ExpiresAt = now.Add(s.o.TokenLifetime).UnixMicro()
+	t.ExpiresAt = now.Add(s.o.Conf.Token.Expiration).UnixMicro()
 	if p.expires != 0 && p.expires < t.ExpiresAt {
 		t.ExpiresAt = p.expires
 	}
@@ -145,6 +145,9 @@ func (s *Service) mint(ctx context.Context, r *api.Request, p *authentication) (
 		t.AuditIDs = append(t.AuditIDs, p.parent)
 	}
 	se, err := s.earn(ctx, r, p, t)
+	if errors.Is(err, errMoreMethods) {
+		return nil, s.issueReceipt(ctx, p, t.Methods)
+	}
 	var f *fault.Error
 	if errors.Is(err, errRefused) && !errors.As(err, &f) {
 		return nil, unauthorized(err)
@@ -259,34 +262,4 @@ func (s *Service) defaultScope(tx *db.Tx, p *authentication, t *Token) error {
 		t.ProjectID = project
 	}
 	return err
-}
-
-// checkMethods applies the user's multi_factor_auth_rules: one rule's methods must all have been used.
-func (s *Service) checkMethods(tx *db.Tx, t *Token) error {
-	raw, err := db.One(tx, db.Value[string], `SELECT options FROM identity_users WHERE id = $1`, t.UserID)
-	if err != nil || raw == "{}" {
-		return err
-	}
-	user, err := s.user.get(tx, t.UserID)
-	if err != nil {
-		return err
-	}
-	options := object(user, "options")
-	rules, _ := options["multi_factor_auth_rules"].([]any)
-	if enabled, ok := options["multi_factor_auth_enabled"].(bool); len(rules) == 0 || ok && !enabled {
-		return nil
-	}
-	for _, rule := range rules {
-		list, _ := rule.([]any)
-		good := len(list) > 0
-		for _, m := range list {
-			name, _ := m.(string)
-			// A method that this cloud does not have is left out of the rule, as upstream does.
-			good = good && (!slices.Contains(supported, name) || slices.Contains(t.Methods, name))
-		}
-		if good {
-			return nil
-		}
-	}
-	return unauthorized(errors.New("the user's rules want more methods"))
 }

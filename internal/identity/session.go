@@ -229,6 +229,9 @@ func (se *session) makeCaller() *api.Caller {
 // lookup finds the session of a token: from the cache when nothing has changed since, else from the database. A refused token is
 // (nil, nil).
 func (s *Service) lookup(ctx context.Context, r *api.Request, token string, window time.Duration) (*session, error) {
+	if err := s.disableInactive(ctx); err != nil {
+		return nil, err
+	}
 	epoch, err := s.epochOf(ctx, r)
 	if err != nil {
 		return nil, err
@@ -271,6 +274,15 @@ func (s *Service) lookup(ctx context.Context, r *api.Request, token string, wind
 // Authenticate tells whose token it is; an unknown, expired or revoked token is (nil, nil).
 func (s *Service) Authenticate(ctx context.Context, token string) (*api.Caller, error) {
 	se, err := s.lookup(ctx, nil, token, 0)
+	if err != nil || se == nil {
+		return nil, err
+	}
+	return se.caller, nil
+}
+
+// AuthenticateExpired is Authenticate for tokens that may have ended within [token] allow_expired_window.
+func (s *Service) AuthenticateExpired(ctx context.Context, token string) (*api.Caller, error) {
+	se, err := s.lookup(ctx, nil, token, s.o.Conf.Token.AllowExpiredWindow)
 	if err != nil || se == nil {
 		return nil, err
 	}

@@ -35,8 +35,8 @@ const (
 	appCredPayload  = 9
 )
 
-// methodBits is the order of keystone's [auth] methods, which its payloads number.
-var methodBits = [...]string{"external", "password", "token", "oauth1", "mapped", "application_credential"}
+// methodBits is the order of keystone's [auth] methods, which its payloads number. It stays the same whatever methods are configured.
+var methodBits = [...]string{"external", "password", "token", "oauth1", "mapped", "application_credential", "totp"}
 
 func packMethods(methods []string) (n int64) {
 	for _, m := range methods {

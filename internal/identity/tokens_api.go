@@ -169,7 +169,7 @@ func (s *Service) subject(ctx context.Context, r *api.Request) (*session, error)
 	if id == "" {
 		return nil, s.tokenNotFound(ctx, r, "")
 	}
-	window := expiredWindow
+	window := s.o.Conf.Token.AllowExpiredWindow
 	if !isTrue(r.Query().Get("allow_expired")) {
 		window = 0
 	}

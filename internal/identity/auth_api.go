@@ -29,6 +29,7 @@ type authentication struct {
 	parent   string // audit id at the head of the chain
 	// passcodes are those of the method totp, not spent yet.
 	passcodes []passcode
+	via       *federation
 }
 
 func domainRef() *schema.Schema {
@@ -178,6 +179,8 @@ func (s *Service) prove(ctx context.Context, r *api.Request, method string, data
 	case "totp":
 		user, err = s.proveTOTP(ctx, r, data, p)
 		p.methods = append([]string{method}, p.methods...)
+	case mappedMethod:
+		user, err = s.proveMapped(ctx, r, data, auth, p)
 	case "application_credential":
 		user, err = s.proveAppCred(ctx, data, p)
 		p.methods = append([]string{method}, p.methods...)
@@ -215,7 +218,7 @@ func (s *Service) proveToken(ctx context.Context, r *api.Request, data, auth doc
 	case !s.o.Conf.Token.AllowRescopeScoped && (se.project != nil || se.domain != nil):
 		return "", forbiddenAction("rescope a scoped token")
 	}
-	p.parent = se.AuditIDs[len(se.AuditIDs)-1]
+	p.parent, p.via = se.AuditIDs[len(se.AuditIDs)-1], se.via
 	p.methods = append(append([]string{"token"}, p.methods...), se.Methods...)
 	return se.UserID, nil
 }

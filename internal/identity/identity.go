@@ -16,6 +16,7 @@ import (
 	"github.com/hanok-cloud/hanok/internal/api"
 	"github.com/hanok-cloud/hanok/internal/db"
 	"github.com/hanok-cloud/hanok/internal/identity/conf"
+	"github.com/hanok-cloud/hanok/internal/identity/oidc"
 	"github.com/hanok-cloud/hanok/internal/policy"
 )
 
@@ -44,6 +45,8 @@ type Options struct {
 type Service struct {
 	kinds
 	schemas   schemas
+	fed       federationKinds
+	oidc      map[string]*oidc.Provider
 	o         Options
 	rules     *policy.Enforcer
 	passwords *passwords
@@ -96,8 +99,11 @@ func New(o Options) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("identity: password_regex: %w", err)
 	}
-	s := &Service{kinds: newKinds(), schemas: newSchemas(), o: o, rules: rules, passwords: pw, tokens: &keyring{purpose: tokenKeys}, blobs: &keyring{purpose: credentialKeys},
+	s := &Service{kinds: newKinds(), schemas: newSchemas(), fed: newFederationKinds(), o: o, rules: rules, passwords: pw, tokens: &keyring{purpose: tokenKeys}, blobs: &keyring{purpose: credentialKeys},
 		sessions: newCache[string, *session](40000), pattern: pattern, seen: newCache[string, int64](40000)}
+	if s.oidc, err = newOIDC(o); err != nil {
+		return nil, fmt.Errorf("identity: %w", err)
+	}
 	ctx := context.Background()
 	for _, ring := range []*keyring{s.tokens, s.blobs} {
 		if err := s.loadKeys(ctx, ring); err != nil {

@@ -8,7 +8,7 @@ import (
 
 // implemented are the methods that this cloud can check.
 func implemented() []string {
-	return []string{"password", "token", "application_credential", "totp"}
+	return []string{"password", "token", "application_credential", "totp", mappedMethod}
 }
 
 // offers tells whether a method is there and [auth] methods allows it.

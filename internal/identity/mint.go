@@ -136,7 +136,7 @@ func (s *Service) mint(ctx context.Context, r *api.Request, p *authentication) (
 	slices.Sort(p.methods)
 	now := s.o.Now().Truncate(time.Second)
 	t := &Token{UserID: p.user, Methods: unpackMethods(packMethods(slices.Compact(p.methods))), ProjectID: p.scope.project, DomainID: p.scope.domain, System: p.scope.system,
-		TrustID: p.trust, AppCredID: p.appCred, IssuedAt: now.UnixMicro(), AuditIDs: []string{audit}}
+		TrustID: p.trust, AppCredID: p.appCred, via: p.via, IssuedAt: now.UnixMicro(), AuditIDs: []string{audit}}
 	t.ExpiresAt = now.Add(s.o.Conf.Token.Expiration).UnixMicro()
 	if p.expires != 0 && p.expires < t.ExpiresAt {
 		t.ExpiresAt = p.expires
@@ -145,6 +145,9 @@ func (s *Service) mint(ctx context.Context, r *api.Request, p *authentication) (
 		t.AuditIDs = append(t.AuditIDs, p.parent)
 	}
 	se, err := s.earn(ctx, r, p, t)
+	if errors.Is(err, errMoreMethods) && p.via != nil {
+		return nil, unauthorized(err) // a receipt would not say by which identity provider the user came, with which the token must end
+	}
 	if errors.Is(err, errMoreMethods) {
 		return nil, s.issueReceipt(ctx, p, t.Methods)
 	}
@@ -191,8 +194,8 @@ func (s *Service) earn(ctx context.Context, r *api.Request, p *authentication, t
 			return s.resolve(tx, t, true)
 		})
 	}
-	key := fmt.Sprintf("session|%s|%+v|%v|%v|%v", p.user, p.scope, p.fixed, p.unscoped, t.Methods)
-	model, err := recall(ctx, s, r, key, small[*session], func(tx *db.Tx) (*session, error) {
+	key := fmt.Sprintf("session|%s|%+v|%v|%v|%v|%s", p.user, p.scope, p.fixed, p.unscoped, t.Methods, p.via.key())
+	work := func(tx *db.Tx) (*session, error) {
 		of := *t
 		if err := s.defaultScope(tx, p, &of); err != nil {
 			return nil, err
@@ -201,7 +204,11 @@ func (s *Service) earn(ctx context.Context, r *api.Request, p *authentication, t
 			return nil, err
 		}
 		return s.resolve(tx, &of, true)
-	})
+	}
+	model, err := recall(ctx, s, r, key, small[*session], work)
+	if err == nil && model.outdated(s.o.Now().UnixMicro()) {
+		model, err = inRead(ctx, s, work)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -210,8 +217,8 @@ func (s *Service) earn(ctx context.Context, r *api.Request, p *authentication, t
 
 // like is a session of the same user and scope for another token.
 func (se *session) like(t *Token) *session {
-	t.ProjectID, t.userEpoch, t.scopeEpoch = se.ProjectID, se.userEpoch, se.scopeEpoch
-	out := &session{Token: t, epoch: se.epoch, user: se.user, project: se.project, domain: se.domain, roles: se.roles, domainEpoch: se.domainEpoch, bodies: map[string][]byte{}}
+	t.ProjectID, t.userEpoch, t.scopeEpoch, t.via = se.ProjectID, se.userEpoch, se.scopeEpoch, se.via
+	out := &session{Token: t, epoch: se.epoch, until: se.until, user: se.user, project: se.project, domain: se.domain, roles: se.roles, domainEpoch: se.domainEpoch, bodies: map[string][]byte{}}
 	c := *se.caller
 	c.AuditID, c.ExpiresAt, c.Extra, c.Token = t.AuditIDs[0], t.ExpiresAt, out, ""
 	out.caller = &c
@@ -243,7 +250,7 @@ func (s *Service) defaultScope(tx *db.Tx, p *authentication, t *Token) error {
 		t.ProjectID = project
 		return err
 	}
-	if p.fixed || p.unscoped {
+	if p.fixed || p.unscoped || p.via != nil {
 		return nil
 	}
 	project, err := db.One(tx, db.Value[string], `SELECT default_project_id FROM identity_users WHERE id = $1`, p.user)

@@ -23,6 +23,9 @@ type Token struct {
 	// The epochs of the user (with its domain's) and of the scope (with its domain's) when it was issued. Upstream compares
 	// seconds instead, and so rejects what was issued in the second of a revocation (keystone/models/revoke_model.py).
 	userEpoch, scopeEpoch int64
+
+	// via is set in tokens of users who came through an identity provider, and in those made from them.
+	via *federation
 }
 
 // Payload versions of keystone/token/token_formatters.py.
@@ -31,6 +34,9 @@ const (
 	domainPayload   = 1
 	projectPayload  = 2
 	trustPayload    = 3
+	fedPayload      = 4
+	fedProject      = 5
+	fedDomain       = 6
 	systemPayload   = 8
 	appCredPayload  = 9
 )
@@ -86,6 +92,8 @@ func (t *Token) payload() []byte {
 		p = append(append([]any{systemPayload}, head...), append([]any{"all"}, tail...)...)
 	case t.TrustID != "":
 		p = append(append([]any{trustPayload}, head...), append(append([]any{packID(t.ProjectID)}, tail...), bare(t.TrustID))...)
+	case t.federated():
+		p = t.federatedPayload(head, tail)
 	case t.AppCredID != "":
 		p = append(append([]any{appCredPayload}, head...), append(append([]any{packID(t.ProjectID)}, tail...), packID(t.AppCredID))...)
 	case t.ProjectID != "":
@@ -95,7 +103,7 @@ func (t *Token) payload() []byte {
 	default:
 		p = append(append([]any{unscopedPayload}, head...), tail...)
 	}
-	p = append(p, []any{t.userEpoch, t.scopeEpoch})
+	p = append(p, t.via.pack([]any{t.userEpoch, t.scopeEpoch}))
 	return packAny(make([]byte, 0, 160), p)
 }
 
@@ -170,6 +178,8 @@ func parsePayload(b []byte, issued time.Time) (*Token, error) {
 		t.DomainID = r.bareID()
 	case projectPayload, trustPayload, appCredPayload:
 		t.ProjectID = r.id()
+	case fedPayload, fedProject, fedDomain:
+		t.readFederated(r, version)
 	case systemPayload:
 		t.System = r.bareID() == "all"
 		r.bad = r.bad || !t.System
@@ -208,9 +218,10 @@ func parsePayload(b []byte, issued time.Time) (*Token, error) {
 		t.AppCredID = r.id()
 	}
 	if len(r.p) > 0 {
-		if e, ok := r.p[0].([]any); ok && len(e) == 2 {
+		if e, ok := r.p[0].([]any); ok && len(e) >= 2 {
 			er := &reader{p: e}
 			t.userEpoch, t.scopeEpoch = er.integer(), er.integer()
+			t.readVia(er)
 			r.bad = r.bad || er.bad
 		}
 	}

@@ -14,10 +14,12 @@ import (
 )
 
 type tokenUser struct {
-	Domain            named   `json:"domain"`
-	ID                string  `json:"id"`
-	Name              string  `json:"name"`
-	PasswordExpiresAt *string `json:"password_expires_at"`
+	Domain named  `json:"domain"`
+	ID     string `json:"id"`
+	Name   string `json:"name"`
+	// PasswordExpiresAt is left out for federated users only.
+	PasswordExpiresAt **string       `json:"password_expires_at,omitempty"`
+	Federation        *federatedBody `json:"OS-FEDERATION,omitempty"`
 }
 
 type tokenProject struct {
@@ -58,19 +60,20 @@ type tokenBody struct {
 	Roles     *[]roleRef      `json:"roles,omitempty"`
 	Trust     *tokenTrust     `json:"OS-TRUST:trust,omitempty"`
 	AppCred   *tokenAppCred   `json:"application_credential,omitempty"`
+	Providers []serviceRef    `json:"service_providers,omitempty"`
 }
 
 func userBody(a account) tokenUser {
-	u := tokenUser{Domain: a.domain, ID: a.ID, Name: a.Name}
+	var expires *string
 	if a.passwordExpires != 0 {
 		at := isoTime(a.passwordExpires)
-		u.PasswordExpiresAt = &at
+		expires = &at
 	}
-	return u
+	return tokenUser{Domain: a.domain, ID: a.ID, Name: a.Name, PasswordExpiresAt: &expires}
 }
 
 func (se *session) body() tokenBody {
-	b := tokenBody{Methods: se.Methods, User: userBody(se.user), AuditIDs: se.AuditIDs, ExpiresAt: isoTime(se.ExpiresAt), IssuedAt: isoTime(se.IssuedAt)}
+	b := tokenBody{Methods: se.wireMethods(), User: userBody(se.user), AuditIDs: se.AuditIDs, ExpiresAt: isoTime(se.ExpiresAt), IssuedAt: isoTime(se.IssuedAt)}
 	roles := se.roles
 	if roles == nil {
 		roles = []roleRef{}
@@ -93,6 +96,9 @@ func (se *session) body() tokenBody {
 	if p := se.project; p != nil {
 		b.Project = &tokenProject{p.domain, p.ID, p.Name}
 	}
+	if se.federated() {
+		b.User.PasswordExpiresAt, b.User.Federation = nil, se.via.body()
+	}
 	if a := se.appCred; a != nil {
 		b.AppCred = &tokenAppCred{a.id, a.name, !a.unrestricted, a.accessRules}
 	}
@@ -112,7 +118,12 @@ func (s *Service) render(ctx context.Context, se *session, public string, withCa
 	if b := se.bodies[key]; b != nil {
 		return b, nil
 	}
-	b, err := api.Marshal(map[string]tokenBody{"token": se.body()}, api.Version{})
+	body := se.body()
+	var err error
+	if body.Providers, err = s.enabledServiceProviders(ctx); err != nil {
+		return nil, err
+	}
+	b, err := api.Marshal(map[string]tokenBody{"token": body}, api.Version{})
 	if err != nil {
 		return nil, err
 	}

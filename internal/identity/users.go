@@ -8,15 +8,8 @@ import (
 )
 
 // privateMembers of a user are never stored as extra, nor shown.
-var privateMembers = []string{"password", "tenants", "groups", "domains", "original_password", "created_at", "last_active_at", "password_hash", "password_expires_at", "federated", "links"}
+var privateMembers = []string{"password", "tenants", "groups", "domains", "original_password", "created_at", "last_active_at", "password_hash", "password_expires_at", "federated", "federated_name", "links"}
 
-func noFederation(d doc) error {
-	list, _ := d["federated"].([]any)
-	for _, e := range list {
-		return fault.BadRequest("Could not find Identity Provider: %s", str(asDoc(e), "idp_id"))
-	}
-	return nil
-}
 
 func (s *Service) notADomain(tx *db.Tx, d doc) error {
 	id := str(d, "default_project_id")
@@ -38,7 +31,7 @@ func userConflict(err error, d doc) error {
 }
 
 func (s *Service) insertUser(tx *db.Tx, d doc, p newPassword) error {
-	if err := noFederation(d); err != nil {
+	if err := s.checkFederated(tx, d); err != nil {
 		return err
 	}
 	if err := s.notADomain(tx, d); err != nil {
@@ -79,7 +72,7 @@ func (s *Service) changeUser(tx *db.Tx, old, changes doc, p newPassword) (doc, e
 	if v, ok := changes["domain_id"]; ok && v != old["domain_id"] {
 		return nil, fault.BadRequest("Cannot change Domain ID")
 	}
-	if err := noFederation(changes); err != nil {
+	if err := s.checkFederated(tx, changes); err != nil {
 		return nil, err
 	}
 	if err := s.notADomain(tx, changes); err != nil {
@@ -90,6 +83,11 @@ func (s *Service) changeUser(tx *db.Tx, old, changes doc, p newPassword) (doc, e
 	}
 	if name, ok := changes["name"].(string); ok {
 		changes["name"] = strings.TrimSpace(name)
+		if shadow, err := renameFederated(tx, id, str(changes, "name")); err != nil {
+			return nil, err
+		} else if shadow {
+			delete(changes, "name")
+		}
 	}
 	mergeOptions(old, changes)
 	hidden, err := s.replacePassword(tx, old, changes, p)
@@ -138,6 +136,8 @@ func (s *Service) removeUser(tx *db.Tx, id string) error {
 		`DELETE FROM identity_assignments WHERE actor_id = $1`,
 		`DELETE FROM identity_members WHERE user_id = $1`,
 		`DELETE FROM identity_totp_steps WHERE credential_id IN (SELECT id FROM identity_credentials WHERE user_id = $1)`,
+		`DELETE FROM identity_expiring_members WHERE user_id = $1`,
+		`DELETE FROM identity_federated_users WHERE user_id = $1`,
 		`DELETE FROM identity_credentials WHERE user_id = $1`,
 		`DELETE FROM identity_logins WHERE user_id = $1`,
 		`DELETE FROM identity_passwords WHERE user_id = $1`,

@@ -31,12 +31,8 @@ func (s *Service) listUsers(ctx context.Context, r *api.Request, _ api.None) (ap
 	if err := badTimeFilter(r.Query(), "password_expires_at"); err != nil {
 		return nil, err
 	}
-	l := listing{kind: s.user, filters: []string{"domain_id", "enabled", "idp_id", "name", "protocol_id", "unique_id", "password_expires_at"}}
-	for _, f := range []string{"idp_id", "protocol_id", "unique_id"} {
-		if r.Query().Has(f) { // there is no federation, so nobody has one
-			l.where.Add("1 = 0")
-		}
-	}
+	l := listing{kind: s.user, filters: []string{"domain_id", "enabled", "name", "password_expires_at"}}
+	narrowUsers(r, &l)
 	if own := r.Caller.DomainID; own != "" {
 		l.where.Add("domain_id = ?", own)
 	}
@@ -61,6 +57,9 @@ func (s *Service) showUser(ctx context.Context, r *api.Request, _ api.None) (doc
 		if err != nil {
 			return nil, err
 		}
+		if err := showFederated(tx, u); err != nil {
+			return nil, err
+		}
 		return s.user.member(s, r, u), nil
 	})
 }
@@ -81,6 +80,7 @@ func (s *Service) createUser(ctx context.Context, r *api.Request, in map[string]
 	if err != nil {
 		return nil, err
 	}
+	federated := d["federated"]
 	return inWrite(ctx, s, func(tx *db.Tx) (doc, error) {
 		d := clone(d)
 		if err := s.insertUser(tx, d, p); err != nil {
@@ -88,6 +88,9 @@ func (s *Service) createUser(ctx context.Context, r *api.Request, in map[string]
 		}
 		got, err := s.user.get(tx, str(d, "id"))
 		if err != nil {
+			return nil, err
+		}
+		if err := setFederated(tx, got, federated); err != nil {
 			return nil, err
 		}
 		return s.user.member(s, r, got), nil
@@ -124,6 +127,9 @@ func (s *Service) updateUser(ctx context.Context, r *api.Request, in map[string]
 			return nil, err
 		}
 		s.user.showExtra(got)
+		if err := setFederated(tx, got, d["federated"]); err != nil {
+			return nil, err
+		}
 		return s.user.member(s, r, got), nil
 	})
 }
@@ -229,11 +235,11 @@ func (s *Service) listUserGroups(ctx context.Context, r *api.Request, _ api.None
 	if _, err := inRead(ctx, s, func(tx *db.Tx) (doc, error) { return s.userFor(tx, r, "identity:list_groups_for_user") }); err != nil {
 		return nil, err
 	}
-	// Memberships of federated users may end; these do not.
-	k := *s.group
-	k.singular, k.wire = "membership", func(_ *Service, d doc) { d["membership_expires_at"] = nil }
-	l := listing{kind: &k, filters: []string{"name"}}
-	l.where.Add("id IN (SELECT group_id FROM identity_members WHERE user_id = ?)", r.Path("user_id"))
+	ends, err := inRead(ctx, s, func(tx *db.Tx) (map[string]int64, error) { return membershipsOf(tx, r.Path("user_id")) })
+	if err != nil {
+		return nil, err
+	}
+	l := s.membershipList(r.Path("user_id"), ends)
 	if own := r.Caller.DomainID; own != "" {
 		l.where.Add("domain_id = ?", own)
 	}
@@ -256,7 +262,7 @@ func (s *Service) authProjects(ctx context.Context, r *api.Request, _ api.None) 
 	if err := r.Enforce("identity:get_auth_projects", policy.Map{}); err != nil {
 		return nil, err
 	}
-	ids, err := inRead(ctx, s, func(tx *db.Tx) ([]string, error) { return projectsOf(tx, r.UserID()) })
+	ids, err := inRead(ctx, s, func(tx *db.Tx) ([]string, error) { return projectsFor(tx, actorOf(r)) })
 	if err != nil {
 		return nil, err
 	}
@@ -269,7 +275,7 @@ func (s *Service) authDomains(ctx context.Context, r *api.Request, _ api.None) (
 	if err := r.Enforce("identity:get_auth_domains", policy.Map{}); err != nil {
 		return nil, err
 	}
-	ids, err := inRead(ctx, s, func(tx *db.Tx) ([]string, error) { return domainsOf(tx, r.UserID()) })
+	ids, err := inRead(ctx, s, func(tx *db.Tx) ([]string, error) { return domainsFor(tx, actorOf(r)) })
 	if err != nil {
 		return nil, err
 	}

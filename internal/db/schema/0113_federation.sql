@@ -8,11 +8,13 @@ CREATE TABLE identity_providers (
     enabled           BOOLEAN NOT NULL DEFAULT FALSE,
     description       TEXT NOT NULL DEFAULT '', -- JSON; '' is null
     authorization_ttl BIGINT NOT NULL DEFAULT -1, -- minutes; -1 is null
+    remote_ids        TEXT NOT NULL DEFAULT '[]',
     epoch             BIGINT NOT NULL DEFAULT 0,
     revision          BIGINT NOT NULL DEFAULT 0
 );
 CREATE INDEX identity_providers_domain ON identity_providers (domain_id);
 
+-- The same ids once more, so that none is two providers'.
 CREATE TABLE identity_provider_remote_ids (
     remote_id TEXT PRIMARY KEY,
     idp_id    TEXT NOT NULL
@@ -58,7 +60,7 @@ CREATE TABLE identity_federated_users (
 CREATE INDEX identity_federated_users_user ON identity_federated_users (user_id);
 
 -- The name of a user who exists through federation alone; its name is its id, since such names need not be unique.
-ALTER TABLE identity_users ADD COLUMN display_name TEXT NOT NULL DEFAULT '';
+ALTER TABLE identity_users ADD COLUMN federated_name TEXT NOT NULL DEFAULT '';
 
 -- Memberships that a mapping has given, for as long as the provider's authorization_ttl says.
 CREATE TABLE identity_expiring_members (

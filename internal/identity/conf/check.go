@@ -3,6 +3,7 @@ package conf
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -32,6 +33,13 @@ func (c *Config) check() (name string, err error) {
 	// keystone/cmd/doctor/security_compliance.py warns of this one only, but a password could then never be changed.
 	if sc.PasswordExpiresDays > 0 && sc.MinimumPasswordAge >= sc.PasswordExpiresDays {
 		return "[security_compliance] minimum_password_age", fmt.Errorf("must be less than password_expires_days (%d)", sc.PasswordExpiresDays)
+	}
+	for _, id := range slices.Sorted(maps.Keys(c.OIDC)) {
+		for name, v := range map[string]string{"issuer": c.OIDC[id].Issuer, "client_id": c.OIDC[id].ClientID} {
+			if v == "" {
+				return "[oidc:" + id + "] " + name, errors.New("is needed")
+			}
+		}
 	}
 	return "", nil
 }

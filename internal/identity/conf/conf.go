@@ -3,7 +3,7 @@
 //
 // An option is a field with tags: `opt` is its name, `default` its default as the file would say it (none: not set), `doc` explains it, `min`,
 // `max` and `choices` bound it, `unit` is a duration's (seconds, minutes or days), `multi` marks a list whose option is repeated. A section is a
-// struct of such fields in Config. Nothing else is needed to add one but `hanok config keystone --reference > docs/keystone-conf.md`.
+// struct of such fields in Config; a map of them is sections that have a name of their own, [oidc:NAME]. Nothing else is needed to add one but `hanok config keystone --reference > docs/keystone-conf.md`.
 package conf
 
 import "time"
@@ -22,6 +22,7 @@ type Config struct {
 	Credential            Credential            `section:"credential"`
 	UnifiedLimit          UnifiedLimit          `section:"unified_limit"`
 	Federation            Federation            `section:"federation"`
+	OIDC                  map[string]*OIDC      `section:"oidc"`
 }
 
 // General is keystone/conf/default.py.
@@ -97,4 +98,16 @@ type Federation struct {
 	RemoteID         string        `opt:"remote_id_attribute" doc:"Attribute that names the identity provider, for protocols that do not say so themselves."`
 	TrustedDashboard []string      `opt:"trusted_dashboard" multi:"true" doc:"Address of a dashboard that a web single sign-on may return to."`
 	AuthorizationTTL time.Duration `opt:"default_authorization_ttl" default:"0" unit:"minutes" min:"0" doc:"How long group memberships that a mapping gave stay in force without a new login; 0: they hold for the token alone."`
+}
+
+// OIDC is [oidc:ID]: how this cloud takes part in the logins of the identity provider that the federation API knows as ID. Upstream leaves this to
+// Apache's mod_auth_openidc, whose settings these are.
+type OIDC struct {
+	Issuer         string   `opt:"issuer" doc:"The provider's address, exactly as it stands in its tokens. Needed."`
+	ClientID       string   `opt:"client_id" doc:"What this cloud is registered as at the provider. Needed."`
+	ClientSecret   string   `opt:"client_secret" secret:"true" doc:"The secret that belongs to it. Needed for access tokens that only the provider understands."`
+	Scopes         []string `opt:"scope" default:"openid,email,profile" doc:"What a web login asks the provider for."`
+	Audiences      []string `opt:"audience" doc:"For whom a token may be, besides client_id, that a client brings: the client ids of command lines, or a name of this cloud."`
+	ClaimDelimiter string   `opt:"claim_delimiter" default:";" doc:"What joins the values of a claim that has several. Mappings part them at semicolons."`
+	CAFile         string   `opt:"ca_file" doc:"Certificates that the provider's is checked with, instead of the system's."`
 }

@@ -59,6 +59,9 @@ func TestWrongFilesAreRefusedWithTheirLine(t *testing.T) {
 		{"unknown method", "[auth]\nmethods = password,kerberos\n", `2: [auth] methods: "kerberos" is none of`},
 		{"no method", "[auth]\nmethods =\n", `2: [auth] methods: needs at least one`},
 		{"bad expression", "[security_compliance]\n\npassword_regex = (\n", "3: [security_compliance] password_regex: not a regular expression"},
+		{"provider without a client", "[token]\n[oidc:keycloak]\nissuer = https://k/r\n", "1: [oidc:keycloak] client_id: is needed"},
+		{"unknown option of a provider", "[oidc:keycloak]\nsecret = x\n", "2: unknown option secret in [oidc:keycloak]"},
+		{"provider without a name", "[oidc:]\nissuer = x\n", "2: unknown section [oidc:]"},
 		{"never changeable", "[security_compliance]\npassword_expires_days = 1\nminimum_password_age = 1\n", "3: [security_compliance] minimum_password_age: must be less"},
 		{"reference", "[federation]\nassertion_prefix = $state\n", "2: [federation] assertion_prefix: \"$state\" refers to"},
 		{"continuation of nothing", "[token]\n expiration = 1\n", "2: the line begins with a blank"},
@@ -73,6 +76,29 @@ func TestWrongFilesAreRefusedWithTheirLine(t *testing.T) {
 				t.Errorf("got %v\nwant %s…", err, c.want)
 			}
 		})
+	}
+}
+
+func TestSectionsWithNames(t *testing.T) {
+	c, err := Parse("[oidc:b]\nissuer = https://b\nclient_id = c\nclient_secret = hush\naudience = x, y\n[oidc:a:1]\nissuer = https://a\nclient_id = d\nclaim_delimiter = |\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	scopes := []string{"openid", "email", "profile"}
+	want := map[string]*OIDC{
+		"b":   {Issuer: "https://b", ClientID: "c", ClientSecret: "hush", Scopes: scopes, Audiences: []string{"x", "y"}, ClaimDelimiter: ";"},
+		"a:1": {Issuer: "https://a", ClientID: "d", Scopes: scopes, ClaimDelimiter: "|"},
+	}
+	if d := cmp.Diff(want, c.OIDC); d != "" {
+		t.Error(d)
+	}
+	text := c.Explain()
+	if strings.Contains(text, "hush") || !strings.Contains(text, "# client_secret is set, and not shown") {
+		t.Error("a secret shows: ", text)
+	}
+	c.OIDC["b"].ClientSecret = ""
+	if again, err := Parse(text); err != nil || cmp.Diff(c, again) != "" {
+		t.Error(err, cmp.Diff(c, again))
 	}
 }
 

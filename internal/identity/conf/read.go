@@ -54,7 +54,11 @@ func Parse(text string) (*Config, error) {
 
 // Defaults sets every option of dst, a pointer to a struct of sections, to its default.
 func Defaults(dst any) {
-	for _, o := range optionsOf(dst) {
+	setDefaults(optionsOf(dst))
+}
+
+func setDefaults(options []Option) {
+	for _, o := range options {
 		if o.Default == "" {
 			continue
 		}
@@ -66,6 +70,9 @@ func Defaults(dst any) {
 
 // fill sets what the file gives and tells on which line each option was.
 func fill(dst any, given []assignment) (map[string]int, error) {
+	for _, a := range given {
+		addSection(dst, a.section)
+	}
 	options := optionsOf(dst)
 	lines := map[string]int{}
 	for _, a := range given {
@@ -106,16 +113,52 @@ func optionsOf(dst any) []Option {
 	var out []Option
 	v := reflect.ValueOf(dst).Elem()
 	for i := range v.NumField() {
-		section := v.Type().Field(i)
-		for j := range section.Type.NumField() {
-			f := section.Type.Field(j)
-			o := Option{Section: section.Tag.Get("section"), Name: f.Tag.Get("opt"), Default: f.Tag.Get("default"), Doc: f.Tag.Get("doc"),
-				multi: f.Tag.Get("multi") != "", tag: f.Tag, field: v.Field(i).Field(j)}
-			o.Type = o.typeName()
-			out = append(out, o)
+		section := v.Type().Field(i).Tag.Get("section")
+		if v.Field(i).Kind() != reflect.Map {
+			out = append(out, sectionOptions(section, v.Field(i))...)
+			continue
+		}
+		named := v.Field(i)
+		keys := named.MapKeys()
+		slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+		for _, k := range keys {
+			out = append(out, sectionOptions(section+":"+k.String(), named.MapIndex(k).Elem())...)
 		}
 	}
 	return out
+}
+
+func sectionOptions(section string, v reflect.Value) (out []Option) {
+	for j := range v.NumField() {
+		f := v.Type().Field(j)
+		o := Option{Section: section, Name: f.Tag.Get("opt"), Default: f.Tag.Get("default"), Doc: f.Tag.Get("doc"), multi: f.Tag.Get("multi") != "", tag: f.Tag, field: v.Field(j)}
+		o.Type = o.typeName()
+		out = append(out, o)
+	}
+	return out
+}
+
+// addSection makes room for a section with a name of its own, at its defaults.
+func addSection(dst any, section string) {
+	kind, name, ok := strings.Cut(section, ":")
+	if !ok || name == "" {
+		return
+	}
+	v := reflect.ValueOf(dst).Elem()
+	for i := range v.NumField() {
+		m := v.Field(i)
+		if m.Kind() != reflect.Map || v.Type().Field(i).Tag.Get("section") != kind {
+			continue
+		}
+		if m.IsNil() {
+			m.Set(reflect.MakeMap(m.Type()))
+		}
+		if key := reflect.ValueOf(name); !m.MapIndex(key).IsValid() {
+			fresh := reflect.New(m.Type().Elem().Elem())
+			setDefaults(sectionOptions(section, fresh.Elem()))
+			m.SetMapIndex(key, fresh)
+		}
+	}
 }
 
 func (o Option) typeName() string {

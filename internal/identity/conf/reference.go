@@ -26,6 +26,10 @@ func (c *Config) Explain() string {
 				values = append(values, escape(v))
 			}
 		}
+		if o.tag.Get("secret") != "" && values[0] != "" {
+			fmt.Fprintf(&b, "# %s is set, and not shown\n\n", o.Name)
+			continue
+		}
 		for _, v := range values {
 			fmt.Fprintf(&b, "%s\n", strings.TrimRight(o.Name+" = "+v, " "))
 		}
@@ -42,7 +46,9 @@ func Reference() string {
 		"upstream's defaults, in oslo.config's syntax. It is read at the start. An unknown section or option or a wrong value is refused with its line.\n" +
 		"`hanok config keystone` prints this with the values in force. A dollar sign before a letter is written `$$`.\n")
 	section := ""
-	for _, o := range optionsOf(Default()) {
+	all := Default()
+	addSection(all, "oidc:ID")
+	for _, o := range optionsOf(all) {
 		if o.Section != section {
 			section = o.Section
 			fmt.Fprintf(&b, "\n## [%s]\n\n| option | type | default | meaning |\n|---|---|---|---|\n", section)

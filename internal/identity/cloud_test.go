@@ -2,6 +2,7 @@ package identity_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -28,6 +29,8 @@ type cloud struct {
 	shift atomic.Int64
 	admin string // token scoped to the project admin
 	conf  *conf.Config
+	// endpoint is the public one; empty: the constant.
+	endpoint string
 }
 
 func kek() []byte { return bytes.Repeat([]byte{7}, 32) }
@@ -42,6 +45,19 @@ func newCloudWith(t testing.TB, d *db.DB, keystoneConf string) *cloud {
 	t.Helper()
 	c := &cloud{t: t, d: d}
 	c.configure(keystoneConf)
+	return c.begin()
+}
+
+// start begins with the options that are set.
+func (c *cloud) start() *cloud {
+	c.t.Helper()
+	c.svc, c.h = c.controller()
+	return c.begin()
+}
+
+func (c *cloud) begin() *cloud {
+	t := c.t
+	t.Helper()
 	if _, err := c.svc.Bootstrap(context.Background(), "secret"); err != nil {
 		t.Fatal(err)
 	}
@@ -71,11 +87,12 @@ func (c *cloud) step(d time.Duration) {
 // controller starts one more controller on the same database.
 func (c *cloud) controller() (*identity.Service, http.Handler) {
 	c.t.Helper()
-	s, err := identity.New(identity.Options{DB: c.d, KEK: kek(), PublicEndpoint: endpoint, Conf: c.conf, BcryptCost: 4, Now: c.now})
+	public := cmp.Or(c.endpoint, endpoint)
+	s, err := identity.New(identity.Options{DB: c.d, KEK: kek(), PublicEndpoint: public, BcryptCost: 4, Conf: c.conf, Now: c.now})
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	return s, api.NewServer(api.Options{Services: []*api.Service{s.API()}, Auth: s, PublicEndpoint: endpoint})
+	return s, api.NewServer(api.Options{Services: []*api.Service{s.API()}, Auth: s, PublicEndpoint: public})
 }
 
 type reply struct {

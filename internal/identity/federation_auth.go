@@ -259,7 +259,7 @@ func (s *Service) membershipList(user string, ends map[string]int64) listing {
 	return l
 }
 
-// narrowUsers applies the filters by what federated users are at their provider.
+// narrowUsers applies the filters by what federated users are at their provider and by the name that they show.
 func narrowUsers(r *api.Request, l *listing) {
 	cond, args := "", []any{}
 	for _, name := range []string{"idp_id", "protocol_id", "unique_id"} {
@@ -271,7 +271,5 @@ func narrowUsers(r *api.Request, l *listing) {
 	if cond != "" {
 		l.where.Add("id IN (SELECT user_id FROM identity_federated_users WHERE 1 = 1"+cond+")", args...)
 	}
-	for _, v := range r.Query()["name"] {
-		l.where.Add("CASE WHEN federated_name = '' THEN name ELSE federated_name END = ?", v)
-	}
+	l.exprs = map[string]string{"name": "CASE WHEN federated_name = '' THEN name ELSE federated_name END"}
 }

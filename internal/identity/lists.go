@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
@@ -18,6 +19,7 @@ import (
 type listing struct {
 	kind    *kind
 	filters []string
+	exprs   map[string]string // what stands for a column that is not what it shows
 	where   db.Where
 	keep    func(doc) bool // nil: all
 	// prefix of the members' links where it is not the kind's path.
@@ -96,7 +98,7 @@ func (l *listing) exact(c column, v string) {
 	case when:
 		l.timeFilter(c.name, v)
 	default:
-		l.where.Add(c.name+" = ?", v)
+		l.where.Add(cmp.Or(l.exprs[c.name], c.name)+" = ?", v)
 	}
 }
 

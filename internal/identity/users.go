@@ -10,7 +10,6 @@ import (
 // privateMembers of a user are never stored as extra, nor shown.
 var privateMembers = []string{"password", "tenants", "groups", "domains", "original_password", "created_at", "last_active_at", "password_hash", "password_expires_at", "federated", "federated_name", "links"}
 
-
 func (s *Service) notADomain(tx *db.Tx, d doc) error {
 	id := str(d, "default_project_id")
 	if id == "" {

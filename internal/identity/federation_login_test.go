@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hanok-cloud/hanok/internal/db"
 	"github.com/hanok-cloud/hanok/internal/db/dbtest"
 )
 
@@ -32,8 +31,7 @@ func TestFederatedBearerTokens(t *testing.T) {
 	access, id := p.password("cli", "alice")
 	machine := p.token("cli", url.Values{"grant_type": {"client_credentials"}, "scope": {"cloud"}, "resource": {"urn:hanok"}})["access_token"].(string)
 	_, bob := p.password("hanok", "bob")
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		f := newFederatedCloud(t, d, p)
+	onBoth(t, p, func(t *testing.T, f *federatedCloud) {
 
 		r := f.bring(id)
 		if r.code != 201 || r.header.Get("X-Subject-Token") == "" || r.header.Get("Content-Type") != "application/json" {
@@ -150,8 +148,7 @@ func TestForgedTokensAreRefused(t *testing.T) {
 	opaque := p.token("other", url.Values{"grant_type": {"client_credentials"}})["access_token"].(string)
 	now := time.Now().Unix()
 	hours := func(h int64) int64 { return now + h*3600 }
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		f := newFederatedCloud(t, d, p)
+	onBoth(t, p, func(t *testing.T, f *federatedCloud) {
 		if r := f.bring(p.forge(p.key, nil, nil)); r.code != 201 {
 			t.Fatal("what the test signs must be good, or it proves nothing: ", r.raw)
 		}
@@ -218,8 +215,7 @@ var tokenField = regexp.MustCompile(`<input type="hidden" name="token" id="token
 // A browser logs in at the provider's own pages, and the dashboard gets the token.
 func TestWebLogin(t *testing.T) {
 	p := startProvider(t)
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		f := newFederatedCloud(t, d, p)
+	onBoth(t, p, func(t *testing.T, f *federatedCloud) {
 		b := newBrowser(t, f.cloud)
 		resp, page := b.get(startURL(dashboardURL))
 		if resp.StatusCode != 200 || !strings.HasPrefix(resp.Request.URL.String(), p.issuer+"/interaction/") {
@@ -262,8 +258,7 @@ func TestWebLogin(t *testing.T) {
 // What somebody makes of a login that is not theirs, or not begun here, ends nowhere.
 func TestWebLoginsCannotBeStolen(t *testing.T) {
 	p := startProvider(t)
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		f := newFederatedCloud(t, d, p)
+	onBoth(t, p, func(t *testing.T, f *federatedCloud) {
 		b := newBrowser(t, f.cloud)
 		refuse := func(what string, code int, b *browser, address string) {
 			t.Helper()

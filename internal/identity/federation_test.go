@@ -205,8 +205,7 @@ func TestServiceProviders(t *testing.T) {
 func TestFederatedTokensEndWithTheirWayIn(t *testing.T) {
 	p := startProvider(t)
 	_, id := p.password("hanok", "alice")
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		f := newFederatedCloud(t, d, p)
+	onBoth(t, p, func(t *testing.T, f *federatedCloud) {
 		_, other := f.controller()
 		const idp = "/v3/OS-FEDERATION/identity_providers/corp"
 		protocol := func() {
@@ -268,8 +267,7 @@ func TestFederatedTokensEndWithTheirWayIn(t *testing.T) {
 
 func TestShadowUsers(t *testing.T) {
 	p := startProvider(t)
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		f := newFederatedCloud(t, d, p)
+	onBoth(t, p, func(t *testing.T, f *federatedCloud) {
 		rules := func(rules string) {
 			f.must(200, "PATCH", "/v3/OS-FEDERATION/mappings/members", `{"mapping":{"schema_version":"2.0","rules":`+rules+`}}`)
 		}
@@ -361,8 +359,7 @@ func TestShadowUsers(t *testing.T) {
 // Projects that the mapping gives come into being with the user's roles in them.
 func TestProjectsFromMappings(t *testing.T) {
 	p := startProvider(t)
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		f := newFederatedCloud(t, d, p)
+	onBoth(t, p, func(t *testing.T, f *federatedCloud) {
 		rules := func(projects string) {
 			f.must(200, "PATCH", "/v3/OS-FEDERATION/mappings/members", `{"mapping":{"schema_version":"2.0","rules":[{"local":[{"user":{"name":"{0}"},"projects":`+projects+`}],"remote":[{"type":"OIDC-sub"}]}]}}`)
 		}
@@ -384,7 +381,7 @@ func TestProjectsFromMappings(t *testing.T) {
 		}
 		// A second login changes nothing: what was worked out before stays good.
 		epoch := func() (n int64) {
-			if err := d.Read(t.Context(), func(tx *db.Tx) (err error) {
+			if err := f.d.Read(t.Context(), func(tx *db.Tx) (err error) {
 				n, err = db.One(tx, db.Value[int64], `SELECT value FROM identity_state WHERE name = 'epoch'`)
 				return err
 			}); err != nil {
@@ -419,7 +416,7 @@ func TestProjectsFromMappings(t *testing.T) {
 // Memberships that outlast the token serve application credentials, and end by themselves.
 func TestExpiringMemberships(t *testing.T) {
 	p := startProvider(t)
-	steppedFederation(t, p, func(t *testing.T, f *federatedCloud) {
+	onBoth(t, p, func(t *testing.T, f *federatedCloud) {
 		const idp = "/v3/OS-FEDERATION/identity_providers/corp"
 		token := f.enter(p.forge(p.key, nil, nil))
 		user := f.send(f.admin, "GET", "/v3/auth/tokens", "", "X-Subject-Token", token).str("token.user.id")
@@ -483,8 +480,8 @@ func TestExpiringMemberships(t *testing.T) {
 	})
 }
 
-// steppedFederation is newFederatedCloud on both engines with a database that goes by the stepped clock.
-func steppedFederation(t *testing.T, p *realProvider, fn func(*testing.T, *federatedCloud)) {
+// onBoth runs a test in a federated cloud on each engine, whose database goes by the stepped clock, too.
+func onBoth(t *testing.T, p *realProvider, fn func(*testing.T, *federatedCloud)) {
 	run := func(t *testing.T, address string) {
 		c := &cloud{t: t, conf: p.conf()}
 		d, err := db.Open(t.Context(), db.Options{URL: address, Now: c.now})

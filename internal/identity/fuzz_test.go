@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-var allTokens = cmp.Options{cmp.AllowUnexported(Token{}), cmpopts.EquateEmpty()}
+var allTokens = cmp.Options{cmp.AllowUnexported(Token{}, federation{}), cmpopts.EquateEmpty()}
 
 func sampleTokens() []*Token {
 	const id = "0123456789abcdef0123456789abcdef"
@@ -30,6 +30,9 @@ func sampleTokens() []*Token {
 			t.ProjectID, t.AppCredID, t.Methods = "named-project", id, []string{"application_credential"}
 		}),
 		with(func(t *Token) { t.UserID = "a user by another name than a UUID" }),
+		with(func(t *Token) {
+			t.via = &federation{provider: "corp", protocol: "openid", groups: []string{id, "g"}, epoch: 9}
+		}),
 	}
 }
 

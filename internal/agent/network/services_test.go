@@ -282,6 +282,10 @@ func TestMetadata(t *testing.T) {
 			t.Errorf("%s cleared password: %q, want %q", step[0], s, step[2])
 		}
 	}
+	must(t, c.node.NS.Do(func() error { return Purge(t.Context(), c.driver.o) }))
+	if p, err := c.driver.Password(p1.GuestID); err != nil || string(p) != "bmV3" {
+		t.Errorf("after the node's network was taken down: %q, %v", p, err)
+	}
 	delete(c.guests, p1.GuestID)
 	c.driver.Resync()
 	c.apply()

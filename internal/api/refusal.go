@@ -23,8 +23,8 @@ type Refusal struct {
 	ProjectID, ProjectDomainID, DomainID   string
 	System                                 bool
 	Roles                                  []string
-	ServiceUserID, ServiceProjectID        string `json:",omitempty"`
-	ServiceUserDomainID, ServiceProjDomain string `json:",omitempty"`
+	ServiceUserID, ServiceProjectID        string   `json:",omitempty"`
+	ServiceUserDomainID, ServiceProjDomain string   `json:",omitempty"`
 	ServiceRoles                           []string `json:",omitempty"`
 }
 

@@ -149,7 +149,7 @@ func (s *Service) externalEvents(ctx context.Context, r *api.Request, in struct 
 	err := s.write(ctx, func(tx *db.Tx) error {
 		for _, e := range in.Events {
 			id, _ := e["server_uuid"].(string)
-			v, err := serverFor(tx, id, "", true, false, false)
+			v, err := serverFor(tx, r, id, true, false, false)
 			switch {
 			case fault.Is(err, 404):
 				e["status"], e["code"], status = "failed", 404, http.StatusMultiStatus

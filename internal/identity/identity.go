@@ -29,10 +29,8 @@ type Options struct {
 	BcryptCost int
 	// TokenLifetime is how long a token is good for; 0: 4 hours.
 	TokenLifetime time.Duration
-	// PolicyFile is an operator's policy.yaml, or empty.
-	PolicyFile []byte
-	Docs       *api.Docs
-	Logger     *slog.Logger
+	Docs          *api.Docs
+	Logger        *slog.Logger
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }
@@ -78,11 +76,6 @@ func New(o Options) (*Service, error) {
 	rules, err := policy.New(policy.Keystone())
 	if err != nil {
 		return nil, err
-	}
-	if len(o.PolicyFile) > 0 {
-		if err := rules.LoadOverrides(o.PolicyFile); err != nil {
-			return nil, fmt.Errorf("identity: %w", err)
-		}
 	}
 	pw, err := newPasswords(o.BcryptCost)
 	if err != nil {

@@ -43,6 +43,9 @@ func (s *Service) findNamespace(tx *db.Tx, r *api.Request, rule string) (namespa
 	name := r.Path("namespace")
 	n, err := namespaceByName(tx, name)
 	if errors.Is(err, db.ErrNotFound) || err == nil && !s.namespaceVisible(r, n) {
+		if err == nil {
+			r.Denied(namespaceTarget(n), rule)
+		}
 		r.Asked()
 		return n, noNamespace(name)
 	}
@@ -53,6 +56,7 @@ func (s *Service) findNamespace(tx *db.Tx, r *api.Request, rule string) (namespa
 	if r.Can(rule, t) {
 		return n, nil
 	}
+	r.Denied(t, rule)
 	if !r.Can("get_metadef_namespace", t) {
 		return n, webob.Plain(404)
 	}

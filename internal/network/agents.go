@@ -160,6 +160,7 @@ func (s *Service) agentRoutes() []api.Route {
 				return nil, err
 			}
 			if !q.Can("get_agent", policy.Map{}) {
+				q.Denied(policy.Map{}, "get_agent")
 				return nil, resourceNotFound()
 			}
 			return map[string]any{"agent": l[0]}, nil

@@ -80,6 +80,7 @@ func (s *Service) ipAvailability(ctx context.Context, q *api.Request, id string)
 		c := s.call(tx, q, q.Caller)
 		if !s.policy.Allowed("get_network_ip_availability", c.creds, policy.Map{}) {
 			if id != "" {
+				c.denied(policy.Map{}, "get_network_ip_availability")
 				return resourceNotFound()
 			}
 			return nil

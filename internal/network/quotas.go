@@ -129,10 +129,7 @@ func (s *Service) quotaRoutes() []api.Route {
 		return out, err
 	}
 	mayGet := func(c *call, project string) error {
-		if !s.policy.Allowed("get_quota", c.creds, policy.Owned{ProjectID: project}) {
-			return disallowed("rule:get_quota")
-		}
-		return nil
+		return c.r.Enforce("get_quota", policy.Owned{ProjectID: project})
 	}
 	// Only /details differs between these, and /default from the project's own.
 	show := func(view func(c *call, project string) (any, error)) func(context.Context, *api.Request, api.None) (api.JSON, error) {
@@ -180,8 +177,10 @@ func quotaDetails(c *call, project string) (any, error) {
 
 // listQuotas lists the projects that have limits of their own.
 func listQuotas(c *call) (any, error) {
-	if !c.s.policy.Allowed("get_quota", c.creds, policy.Map{}) && !c.admin {
-		return nil, disallowed("rule:get_quota")
+	if !c.admin {
+		if err := c.r.Enforce("get_quota", policy.Map{}); err != nil {
+			return nil, err
+		}
 	}
 	projects, err := db.All(c.tx, db.Value[string], `SELECT DISTINCT project_id FROM net_quotas ORDER BY project_id`)
 	if err != nil {
@@ -203,9 +202,8 @@ func listQuotas(c *call) (any, error) {
 }
 
 func (s *Service) updateQuota(ctx context.Context, q *api.Request, in map[string]any) (api.JSON, error) {
-	q.Asked()
-	if !s.policy.Allowed("update_quota", s.call(nil, q, q.Caller).creds, policy.Owned{ProjectID: q.Path("project")}) {
-		return nil, disallowed("rule:update_quota")
+	if err := q.Enforce("update_quota", policy.Owned{ProjectID: q.Path("project")}); err != nil {
+		return nil, err
 	}
 	body, limits, err := quotaBody(in)
 	if err != nil {
@@ -282,10 +280,9 @@ func quotaBody(in map[string]any) (map[string]any, map[string]int64, error) {
 }
 
 func (s *Service) deleteQuota(ctx context.Context, q *api.Request, _ api.None) (api.None, error) {
-	q.Asked()
 	project := q.Path("project")
-	if !s.policy.Allowed("delete_quota", s.call(nil, q, q.Caller).creds, policy.Owned{ProjectID: project}) {
-		return api.None{}, disallowed("rule:delete_quota")
+	if err := q.Enforce("delete_quota", policy.Owned{ProjectID: project}); err != nil {
+		return api.None{}, err
 	}
 	return api.None{}, s.o.DB.Write(ctx, func(tx *db.Tx) error {
 		n, err := tx.Exec(`DELETE FROM net_quotas WHERE project_id = $1`, project)

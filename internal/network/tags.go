@@ -104,7 +104,7 @@ func (s *Service) withTags(ctx context.Context, q *api.Request, r *resource, rul
 		}
 		t := c.target(r, o.std().ProjectID, shared, o)
 		if !s.policy.Allowed(rule, c.creds, t) {
-			return c.refused(r, t, "rule:"+rule)
+			return c.refused(r, t, rule)
 		}
 		if write {
 			if err := fn(o.std()); err != nil {

@@ -72,7 +72,7 @@ func newController(ctx context.Context, o controllerOptions) (c *controller, err
 	}); err != nil {
 		return nil, fmt.Errorf("identity: %w", err)
 	}
-	if c.placement, err = placement.New(placement.Options{DB: c.db, PolicyFile: policies["placement"]}); err != nil {
+	if c.placement, err = placement.New(placement.Options{DB: c.db}); err != nil {
 		return nil, fmt.Errorf("placement: %w", err)
 	}
 	if c.image, err = image.New(image.Options{

@@ -45,7 +45,7 @@ func matrixFixtures() map[string]func(c *matrixCloud) string {
 	}
 	return map[string]func(c *matrixCloud) string{
 		"one": constant("1"), "tag": constant("t"), "k": constant("k"), "ldap": constant("ldap"), "url": constant("url"), "host": constant("sim-1"),
-		"default_name": constant("default"), "day": constant("2026-01-01"), "alias": constant("os-keypairs"), "ext_alias": constant("router"), "rc": constant("VCPU"),
+		"default_name": constant("default"), "day": constant("2026-01-01 00:00:00"), "volume": constant("00000000-0000-4000-8000-0123456789ab"), "alias": constant("os-keypairs"), "ext_alias": constant("router"), "rc": constant("VCPU"),
 
 		// identity
 		"member_token": member, "spare_member_token": member,
@@ -150,6 +150,9 @@ func matrixFixtures() map[string]func(c *matrixCloud) string {
 		"quota_project":     func(c *matrixCloud) string { c.need("quota_project_set"); return c.get("other_project") },
 		"quota_project_set": put("network", "/v2.0/quotas/$other_project", `{"quota":{"network":-1}}`),
 		"agent":             get("network", "/v2.0/agents?binary=neutron-dhcp-agent", "agents.0.id"),
+		"unbound_port":      mine("network", "/v2.0/ports", `{"port":{"network_id":"$net"}}`, "port.id"),
+		"unshared_net":      mine("network", "/v2.0/networks", `{"network":{"name":"x"}}`, "network.id"),
+		"spare_agent":       get("network", "/v2.0/agents?binary=neutron-metadata-agent&host=sim-2", "agents.0.id"),
 		"l3_agent":          get("network", "/v2.0/agents?binary=neutron-l3-agent", "agents.0.id"),
 
 		// compute

@@ -119,7 +119,7 @@ func matrixFixtures() map[string]func(c *matrixCloud) string {
 			c.made["subnet"] = c.as(c.tokens["member"], "network", "POST", "/v2.0/subnets", fmt.Sprintf(`{"subnet":{"network_id":%q,"ip_version":4,"cidr":"10.0.0.0/16"}}`, id), "subnet.id")
 			return id
 		},
-		"net_name":  func(c *matrixCloud) string { c.get("net"); return "net1" },
+		"net_name":  get("network", "/v2.0/networks/$net", "network.name"),
 		"spare_net": mine("network", "/v2.0/networks", `{"network":{"name":"x"}}`, "network.id"),
 		"shared_net": func(c *matrixCloud) string {
 			id := c.as(c.admin, "network", "POST", "/v2.0/networks", `{"network":{"name":"shared","shared":true}}`, "network.id")

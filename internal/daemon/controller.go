@@ -59,9 +59,10 @@ func newController(ctx context.Context, o controllerOptions) (c *controller, err
 	if c.db, err = db.Open(ctx, db.Options{URL: o.DatabaseURL, Logger: o.Logger}); err != nil {
 		return nil, err
 	}
+	opened := c.db
 	defer func() {
 		if err != nil {
-			_ = c.db.Close()
+			_ = opened.Close()
 		}
 	}()
 	cfg := o.Config

@@ -108,7 +108,11 @@ func matrixFixtures() map[string]func(c *matrixCloud) string {
 		"spare_mdtag":        post("image", "/v2/metadefs/namespaces/$spare_namespace/tags/$new", "-", "name"),
 		"association":        post("image", "/v2/metadefs/namespaces/$namespace/resource_types", `{"name":"$new"}`, "name"),
 		"image_k": func(c *matrixCloud) string {
-			return c.as(c.admin, "compute", "PUT", "/v2.1/images/"+c.get("private_image")+"/metadata/k", `{"meta":{"k":"v"}}`, "")
+			if code, body := c.send(c.admin, matrixRequest{service: "image", method: "PATCH", path: "/v2/images/" + c.get("private_image"),
+				contentType: "application/openstack-images-v2.1-json-patch", body: `[{"op":"add","path":"/k","value":"v"}]`}); code != 200 {
+				c.t.Fatalf("property k: %d %s", code, body)
+			}
+			return ""
 		},
 		"image": get("image", "/v2/images?name=cirros", "images.0.id"),
 

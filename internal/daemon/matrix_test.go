@@ -262,10 +262,11 @@ func TestMatrix(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := newMatrixCloud(t)
-	asked := 0
+	asked, services := 0, 0
 	for _, s := range c.dev.ctl.services {
 		t.Run(s.Name, func(t *testing.T) {
 			c.t = t
+			services++
 			routes, seen := routesOf(s), map[string]bool{}
 			for _, r := range readRows(t, s.Name) {
 				route := routes[r.key()]
@@ -284,7 +285,7 @@ func TestMatrix(t *testing.T) {
 			}
 		})
 	}
-	if !testing.Short() && asked < 5000 {
+	if services == len(c.dev.ctl.services) && asked < 5000 {
 		t.Errorf("only %d questions", asked)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync/atomic"
 )
 
@@ -162,7 +163,9 @@ func (e *Enforcer) unknown(overrides []override, src map[string]*compiled) []str
 	}
 	var out []string
 	for _, o := range overrides {
-		if !known[o.name] {
+		// get_network:mtu is a rule about an attribute, which the network service asks whether or not a default has it.
+		of, _, attribute := strings.Cut(o.name, ":")
+		if !known[o.name] && !(attribute && e.byName[of] != nil) {
 			out = append(out, o.name)
 		}
 	}

@@ -147,34 +147,63 @@ func standingOf(persona string) standing {
 		inP1: slices.Contains([]string{"reader", "member", "manager", "admin"}, persona), serviceAccount: persona == "service"}
 }
 
-// expect is the status with which a row refuses a persona, or 0 when it admits it.
-func (g *goldenMatrix) expect(t *testing.T, r *row, persona int) int {
+// answerOf is what a row's request must be answered: a status, 0 when it is admitted, and for a 403 the rule that the body has to name.
+type answerOf struct {
+	status int
+	rule   string
+}
+
+// expect is the answer that upstream gives a persona.
+func (g *goldenMatrix) expect(t *testing.T, r *row, persona int) answerOf {
 	t.Helper()
 	who := standingOf(g.Personas[persona])
 	if r.rules[0] == "any" || r.options["ownproject"] == "any" && who.inP1 {
-		return 0
+		return answerOf{}
 	}
 	if r.options["scope"] == "project" && who.scopeless() {
-		return http.StatusForbidden
+		return answerOf{status: http.StatusForbidden}
 	}
 	if r.service == "network" && r.method == "POST" && !strings.Contains(r.path, "/{id}/") && !strings.Contains(r.body, `"project_id"`) && who.scopeless() {
-		return http.StatusBadRequest // neutron_lib/api/attributes.py, populate_project_id: a new object needs a project before any rule is asked
+		return answerOf{status: http.StatusBadRequest} // neutron_lib/api/attributes.py, populate_project_id: a new object needs a project before any rule is asked
 	}
 	if s := r.options["outsider"]; s != "" && !who.admin && !who.inP1 && !who.serviceAccount {
-		return atoi(t, s)
+		return answerOf{status: atoi(t, s)}
 	}
 	if hidden(r, who) {
-		return http.StatusNotFound
+		return answerOf{status: http.StatusNotFound}
 	}
 	for _, rule := range r.rules {
 		if !g.granted(t, r, rule, persona) {
-			return g.refusal(t, r, rule, persona)
+			a := answerOf{status: g.refusal(t, r, rule, persona)}
+			if a.status == http.StatusForbidden {
+				a.rule, _, _ = strings.Cut(strings.TrimPrefix(rule, "image/"), "@")
+			}
+			return a
 		}
 	}
 	if s, ok := r.options["foreign"]; ok && !who.admin && !who.inP1 {
-		return atoi(t, s)
+		return answerOf{status: atoi(t, s)}
 	}
-	return 0
+	return answerOf{}
+}
+
+// says tells whether a 403's body words the refusal of a rule as upstream's service does.
+func says(service, body, rule string) bool {
+	switch service {
+	case "identity": // keystone/exception.py, ForbiddenAction
+		return strings.Contains(body, `"message":"You are not authorized to perform the requested action: `+rule+`."`) && strings.Contains(body, `"title":"Forbidden"`)
+	case "compute": // nova/exception.py, PolicyNotAuthorized; an image's refusal is the image service's
+		return strings.Contains(body, `{"forbidden":{"code":403,"message":"Policy doesn't allow `+rule+` to be performed."}}`) || strings.Contains(rule, "image")
+	case "placement": // placement/exception.py, PolicyNotAuthorized
+		return strings.Contains(body, "Policy does not allow "+rule+" to be performed.")
+	case "image": // glance/common/exception.py, Forbidden
+		return strings.Contains(body, "You are not authorized to complete "+rule+" action.")
+	case "network": // oslo_policy/policy.py, PolicyNotAuthorized and InvalidScope
+		return strings.Contains(body, "rule:"+rule) && (strings.Contains(body, `is disallowed by policy","type":"PolicyNotAuthorized"`) ||
+			strings.Contains(body, "requires a scope of ['project'], request was made with") && strings.Contains(body, `"type":"InvalidScope"`)) ||
+			rule == "context_is_admin" && strings.Contains(body, `"type":"AdminRequired"`)
+	}
+	return false
 }
 
 func atoi(t *testing.T, s string) int {
@@ -293,8 +322,9 @@ func TestMatrix(t *testing.T) {
 // ask sends a row's request as every persona and returns how many.
 func (c *matrixCloud) ask(t *testing.T, g *goldenMatrix, s *api.Service, route *api.Route, r *row) int {
 	t.Helper()
-	check := func(persona string, want int) {
+	check := func(persona string, a answerOf) {
 		t.Helper()
+		want := a.status
 		for _, n := range r.need {
 			c.need(n)
 		}
@@ -308,6 +338,9 @@ func (c *matrixCloud) ask(t *testing.T, g *goldenMatrix, s *api.Service, route *
 		ok := got/100 == 2 || slices.Contains(r.also, strconv.Itoa(got))
 		if want == 0 && !ok || want != 0 && got != want {
 			t.Errorf("%s.txt:%d: %s as %s: %d, want %s\n%s %s\n%.300s", s.Name, r.line, r, persona, got, wanted(want, r), q.method, q.path, body)
+		}
+		if a.rule != "" && got == a.status && r.method != "HEAD" && !says(s.Name, body, a.rule) {
+			t.Errorf("%s.txt:%d: %s as %s: the refusal of %s is not upstream's: %.300s", s.Name, r.line, r, persona, a.rule, body)
 		}
 		if got/100 == 2 {
 			for _, n := range r.gone {
@@ -326,14 +359,14 @@ func (c *matrixCloud) ask(t *testing.T, g *goldenMatrix, s *api.Service, route *
 		}
 	}
 	if r.rules[0] == "public" {
-		check("anonymous", 0)
+		check("anonymous", answerOf{})
 		return 1
 	}
-	check("anonymous", http.StatusUnauthorized)
+	check("anonymous", answerOf{status: http.StatusUnauthorized})
 	// The refused ones first: they leave everything as it is.
 	for _, admitted := range []bool{false, true} {
 		for i, p := range g.Personas {
-			if want := g.expect(t, r, i); (want == 0) == admitted {
+			if want := g.expect(t, r, i); (want.status == 0) == admitted {
 				check(p, want)
 			}
 		}

@@ -209,7 +209,7 @@ func (i *Image) checkQuotas() error {
 func mayAdd(r *api.Request, img Image) error {
 	t := policy.Map{"project_id": orNil(img.Owner), "owner": orNil(img.Owner), "visibility": img.Visibility}
 	if !r.Can("add_image", t) {
-		if img.Owner == nil || *img.Owner != r.ProjectID() {
+		if (img.Owner == nil) != (r.ProjectID() == "") || img.Owner != nil && *img.Owner != r.ProjectID() {
 			owner := "None"
 			if img.Owner != nil {
 				owner = *img.Owner

@@ -136,8 +136,16 @@ func (s *Service) quotaRoutes() []api.Route {
 		}
 		return c.r.Enforce("get_quota", policy.Owned{ProjectID: project})
 	}
+	// The details of another project's are for administrators of whatever scope, by no rule of their own (neutron/extensions/quotasv2_detail.py).
+	mayDetail := func(c *call, project string) error {
+		if project == c.projectID || c.admin {
+			return nil
+		}
+		c.denied(nil, "context_is_admin")
+		return fault.New(http.StatusForbidden, "AdminRequired", "User does not have admin privileges: Only admin is authorized to access quotas for another project.")
+	}
 	// Only /details differs between these, and /default from the project's own.
-	show := func(view func(c *call, project string) (any, error)) func(context.Context, *api.Request, api.None) (api.JSON, error) {
+	show := func(may func(c *call, project string) error, view func(c *call, project string) (any, error)) func(context.Context, *api.Request, api.None) (api.JSON, error) {
 		return func(ctx context.Context, q *api.Request, _ api.None) (api.JSON, error) {
 			project := q.Path("project")
 			return read(ctx, q, func(c *call) (any, error) {
@@ -145,7 +153,7 @@ func (s *Service) quotaRoutes() []api.Route {
 				case "tenant", "project": // whose quotas these are (neutron/extensions/quotasv2.py)
 					return map[string]any{project: map[string]string{project + "_id": c.projectID}}, nil
 				}
-				if err := mayGet(c, project); err != nil {
+				if err := may(c, project); err != nil {
 					return nil, err
 				}
 				v, err := view(c, project)
@@ -157,15 +165,15 @@ func (s *Service) quotaRoutes() []api.Route {
 		api.Handle("GET", "/v2.0/quotas", api.Object("get_quota"), http.StatusOK, func(ctx context.Context, q *api.Request, _ api.None) (api.JSON, error) {
 			return read(ctx, q, listQuotas)
 		}),
-		api.Handle("GET", "/v2.0/quotas/{project}", api.Object("get_quota"), http.StatusOK, show(func(c *call, p string) (any, error) { return c.quotaLimits(p) })),
-		api.Handle("GET", "/v2.0/quotas/{project}/default", api.Object("get_quota"), http.StatusOK, show(func(c *call, _ string) (any, error) {
+		api.Handle("GET", "/v2.0/quotas/{project}", api.Object("get_quota"), http.StatusOK, show(mayGet, func(c *call, p string) (any, error) { return c.quotaLimits(p) })),
+		api.Handle("GET", "/v2.0/quotas/{project}/default", api.Object("get_quota"), http.StatusOK, show(mayGet, func(c *call, _ string) (any, error) {
 			limits := map[string]int64{}
 			for _, k := range quotaKinds {
 				limits[k.name] = s.defaultQuota(k)
 			}
 			return limits, nil
 		})),
-		api.Handle("GET", "/v2.0/quotas/{project}/details", api.Object("get_quota"), http.StatusOK, show(quotaDetails)),
+		api.Handle("GET", "/v2.0/quotas/{project}/details", api.Object("get_quota"), http.StatusOK, show(mayDetail, quotaDetails)),
 		api.Handle("PUT", "/v2.0/quotas/{project}", api.Object("update_quota"), http.StatusOK, s.updateQuota),
 		api.Handle("DELETE", "/v2.0/quotas/{project}", api.Object("delete_quota"), http.StatusNoContent, s.deleteQuota),
 	}

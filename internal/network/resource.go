@@ -392,7 +392,7 @@ func (c *call) refused(r *resource, t policy.Target, rule string) error {
 	if c.s.policy.Has("get_"+r.name) && !c.s.policy.Allowed("get_"+r.name, c.creds, t) {
 		return resourceNotFound()
 	}
-	return disallowed("rule:" + rule)
+	return forbidden(c.s.policy, c.creds, rule)
 }
 
 // denied notes a refusal for those who ask later why.
@@ -504,6 +504,9 @@ func (c *call) askAll(rules []string, t policy.Target) error {
 		return nil
 	}
 	c.denied(t, known...)
+	if len(known) == 1 {
+		return forbidden(c.s.policy, c.creds, known[0])
+	}
 	s := "rule:" + known[0]
 	for _, r := range known[1:] {
 		s = "(" + s + " and rule:" + r + ")"

@@ -46,6 +46,14 @@ func New(defaults ...[]Rule) (*Enforcer, error) {
 // Has reports whether a rule of that name exists, by default or by an override. A route table asks at start.
 func (e *Enforcer) Has(rule string) bool { return e.set.Load().rules[rule] != nil }
 
+// Scopes are the token scopes that a rule takes; none means any.
+func (e *Enforcer) Scopes(rule string) []string {
+	if r := e.byName[rule]; r != nil {
+		return r.ScopeTypes
+	}
+	return nil
+}
+
 // Loaded counts the loads of rules: what somebody derived from the rules' names or checks is void when it has moved.
 func (e *Enforcer) Loaded() int64 { return e.set.Load().loaded }
 

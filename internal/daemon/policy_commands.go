@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -390,6 +392,9 @@ func PolicyExplain(ctx context.Context, c *config.Config, paths Paths, requestID
 
 // offline runs fn on the services and the database while no daemon runs.
 func offline(ctx context.Context, c *config.Config, paths Paths, fn func(*controller) error) error {
+	if _, err := os.Stat(paths.KEKFile()); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no cloud in %s; `hanok up` makes one", paths.Data)
+	}
 	kek, err := paths.kek()
 	if err != nil {
 		return err

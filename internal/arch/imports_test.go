@@ -40,6 +40,7 @@ func layers() []layer {
 		{dir: "internal/nodelink", deep: true, may: []string{"internal/fault", "internal/nodeapi", "internal/pki"}, why: "it carries the node protocol over the wire"},
 
 		{dir: "internal/identity", deep: true, may: kit(), why: "every other service stands on it"},
+		{dir: "internal/audit", may: kit("internal/identity"), why: "services need not know that they are watched"},
 		{dir: "internal/image", deep: true, may: kit("internal/identity", "internal/imagefmt"), why: "it does not know who uses images"},
 		{dir: "internal/placement", deep: true, may: kit("internal/identity"), why: "it does not know what consumes its inventories"},
 		{dir: "internal/network", deep: true, may: nodes("internal/identity", "internal/image", "internal/placement"), why: "it does not know servers"},

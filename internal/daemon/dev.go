@@ -28,6 +28,7 @@ type DevOptions struct {
 	DatabaseURL   string    // empty: in memory
 	Empty         bool      // without the flavors, images and networks of demo.Seed
 	LogTo         io.Writer // warnings and errors; nil: nowhere
+	Debug         bool      // everything else, too
 }
 
 // Dev is a cloud in memory with simulated nodes.
@@ -62,7 +63,11 @@ func StartDev(ctx context.Context, o DevOptions) (_ *Dev, err error) {
 	if o.FailRate < 0 || o.FailRate > 1 {
 		return nil, errors.New("--fail-rate must be 0 to 1")
 	}
-	log := slog.New(slog.NewTextHandler(o.LogTo, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	level := slog.LevelWarn
+	if o.Debug {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewTextHandler(o.LogTo, &slog.HandlerOptions{Level: level}))
 	cfg := config.Default()
 	cfg.API.Listen = []string{o.Listen}
 	cfg.LinuxBridge.PhysicalInterfaceMappings = []string{"provider:sim0", "public:sim1"}

@@ -52,6 +52,7 @@ type cli struct {
 	ConfigCmd  configCmd     `cmd:"" name:"config" help:"Explain the settings."`
 	Policy     policyCmd     `cmd:"" help:"Who may do what: list the rules, ask one, explain a refusal."`
 	Admin      adminCmd      `cmd:"" help:"Administer the cloud from its own machine."`
+	Audit      auditCmd      `cmd:"" help:"Search the audit log, or verify it."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 

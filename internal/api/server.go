@@ -31,6 +31,8 @@ type Options struct {
 	Logger *slog.Logger
 	// BodyTimeout is how long a request's body may take to arrive and a client to take its answer; 0: 30 seconds. Streams have no limit.
 	BodyTimeout time.Duration
+	// Audit keeps the log of who did what; nil: there is none.
+	Audit Auditor
 	// Observe is told of every answered request; nil: nobody.
 	Observe func(service, method, path string, status int, d time.Duration)
 	// Refused is told of every request that policy refused, after the answer was decided; it must not block. nil: nobody.
@@ -162,7 +164,7 @@ func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func (srv *Server) serve(m *mounted, hw http.ResponseWriter, hr *http.Request, path string) {
 	start := time.Now()
 	w := &recorder{ResponseWriter: hw}
-	r := &Request{HTTP: hr, ID: "req-" + uuid.NewString(), service: m.s, w: w, blocks: &srv.blocks, base: srv.base(hr)}
+	r := &Request{HTTP: hr, ID: "req-" + uuid.NewString(), service: m.s, w: w, blocks: &srv.blocks, base: srv.base(hr), trusts: srv.o.TrustedProxy}
 	r.Log = srv.o.Logger.With("request_id", r.ID, "service", m.s.Name)
 	w.Header().Set("X-Openstack-Request-Id", r.ID)
 	if h := m.s.RequestIDHeader; h != "" {
@@ -173,7 +175,7 @@ func (srv *Server) serve(m *mounted, hw http.ResponseWriter, hr *http.Request, p
 			if p == http.ErrAbortHandler {
 				panic(p)
 			}
-			r.Log.Error("panic", "method", hr.Method, "path", hr.URL.Path, "panic", p, "stack", string(debug.Stack()))
+			r.Log.Error("panic", "method", hr.Method, "path", Redact(hr.URL.Path), "panic", p, "stack", string(debug.Stack()))
 			if w.status == 0 {
 				srv.fail(r, w, fmt.Errorf("panic: %v", p))
 			}
@@ -208,11 +210,18 @@ func (srv *Server) handle(m *mounted, r *Request, w http.ResponseWriter, path st
 		}
 	}
 	routes, allow := m.find(r.HTTP, path)
+	for _, rt := range routes {
+		if rt.MV == (Range{}) || rt.MV.Has(r.MV) {
+			r.route = rt
+			break
+		}
+	}
 	caller, err := srv.authenticate(ctx, r)
 	if err != nil {
 		return err
 	}
 	if caller != nil && caller.AccessRules != nil && !caller.AccessRules.allow(m.s.Name, r.HTTP, asked) {
+		r.Note(Note{Initiator: caller})
 		caller = nil
 	}
 	r.Caller = caller
@@ -228,14 +237,12 @@ func (srv *Server) handle(m *mounted, r *Request, w http.ResponseWriter, path st
 		}
 		return r.noSuchPath()
 	}
-	for _, rt := range routes {
-		if rt.MV == (Range{}) || rt.MV.Has(r.MV) {
-			r.route = rt
-			break
-		}
-	}
 	if r.route == nil {
 		return r.noSuchPath()
+	}
+	audited := srv.o.Audit != nil && (r.Mutates() || r.Authenticates())
+	if audited {
+		ctx = srv.o.Audit.Begin(ctx, r)
 	}
 	if rt := r.route; rt.Rule.name != "" && !rt.Rule.object {
 		if err := r.Enforce(rt.Rule.name, r.Self()); err != nil {
@@ -255,6 +262,15 @@ func (srv *Server) handle(m *mounted, r *Request, w http.ResponseWriter, path st
 	}
 	if r.route.Rule.object && !r.asked {
 		return fmt.Errorf("handler of %s %s did not ask rule %s", r.route.Method, r.route.Path, r.route.Rule.name)
+	}
+	if audited {
+		if err := srv.o.Audit.Succeeded(ctx, r); err != nil {
+			w.Header().Del("X-Subject-Token") // the token that nothing tells of
+			if s, ok := out.(*Stream); ok {
+				_ = s.Body.Close()
+			}
+			return err
+		}
 	}
 	return r.write(out)
 }
@@ -343,10 +359,18 @@ func (srv *Server) base(hr *http.Request) string {
 
 func (srv *Server) fail(r *Request, w *recorder, err error) {
 	e := fault.As(err)
+	if m := Redact(e.Message); m != e.Message {
+		clean := *e
+		clean.Message = m
+		e = &clean
+	}
 	if e.Status >= 500 && !errors.Is(err, context.Canceled) {
-		r.Log.Error("request failed", "method", r.HTTP.Method, "path", r.HTTP.URL.Path, "error", err)
+		r.Log.Error("request failed", "method", r.HTTP.Method, "path", Redact(r.HTTP.URL.Path), "error", Redact(err.Error()))
 	} else if e.Cause != nil {
-		r.Log.Info("request refused", "status", e.Status, "message", e.Message, "cause", e.Cause)
+		r.Log.Info("request refused", "status", e.Status, "message", e.Message, "cause", Redact(e.Cause.Error()))
+	}
+	if srv.o.Audit != nil {
+		srv.o.Audit.Refused(r, e)
 	}
 	if w.status != 0 {
 		return // the header is out

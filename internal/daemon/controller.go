@@ -4,6 +4,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hanok-cloud/hanok/internal/api"
+	"github.com/hanok-cloud/hanok/internal/audit"
 	"github.com/hanok-cloud/hanok/internal/compute"
 	"github.com/hanok-cloud/hanok/internal/config"
 	"github.com/hanok-cloud/hanok/internal/db"
@@ -35,6 +37,9 @@ type controllerOptions struct {
 	// Conf are identity's options; nil: all defaults.
 	Conf       *conf.Config
 	BcryptCost int
+	// AuditHeads is the file for the audit log's signed heads, AuditAlso who gets them besides. Empty, nil: none.
+	AuditHeads string
+	AuditAlso  func(line string) error
 	Logger     *slog.Logger
 }
 
@@ -50,6 +55,7 @@ type controller struct {
 	hub       *nodehub.Hub
 	policies  *policies
 	refusals  *policylog.Log
+	audit     *audit.Log
 	handler   http.Handler
 	services  []*api.Service
 }
@@ -59,7 +65,7 @@ const docsBytes = 8 << 20
 
 func newController(ctx context.Context, o controllerOptions) (c *controller, err error) {
 	c = &controller{o: o}
-	if c.db, err = db.Open(ctx, db.Options{URL: o.DatabaseURL, Logger: o.Logger}); err != nil {
+	if c.db, err = db.Open(ctx, db.Options{URL: o.DatabaseURL, Logger: o.Logger, BeforeCommit: audit.Commit}); err != nil {
 		return nil, err
 	}
 	opened := c.db
@@ -75,6 +81,9 @@ func newController(ctx context.Context, o controllerOptions) (c *controller, err
 		Docs: api.NewDocs(docsBytes), Logger: o.Logger,
 	}); err != nil {
 		return nil, fmt.Errorf("identity: %w", err)
+	}
+	if c.audit, err = audit.New(ctx, audit.Options{DB: c.db, KEK: o.KEK, HeadsFile: o.AuditHeads, Also: o.AuditAlso, Logger: o.Logger}); err != nil {
+		return nil, fmt.Errorf("audit log: %w", err)
 	}
 	if c.placement, err = placement.New(placement.Options{DB: c.db}); err != nil {
 		return nil, fmt.Errorf("placement: %w", err)
@@ -122,7 +131,7 @@ func newController(ctx context.Context, o controllerOptions) (c *controller, err
 	c.refusals = policylog.New(policylog.Options{DB: c.db, Logger: o.Logger})
 	c.handler = api.NewServer(api.Options{
 		Services: c.services, Auth: c.identity, PublicEndpoint: cfg.Endpoint(), TrustedProxy: trustedProxy(cfg),
-		Other: c.own(), Logger: o.Logger, Refused: c.refusals.Add,
+		Audit: c.audit, Other: c.own(), Logger: o.Logger, Refused: c.refusals.Add,
 	})
 	c.compute.SetLocal(c.handler)
 	return c, nil
@@ -174,7 +183,10 @@ func orZero[T any](p *T) T {
 	return v
 }
 
-func (c *controller) close() error { return c.db.Close() }
+func (c *controller) close() error {
+	// Requests that ended after the background writer did may have been refused.
+	return errors.Join(c.audit.Flush(context.Background(), true), c.db.Close())
+}
 
 // bootstrap makes the first domain, roles and admin; a new admin's password is returned once.
 func (c *controller) bootstrap(ctx context.Context, password string) (string, error) {

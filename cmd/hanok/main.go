@@ -51,6 +51,7 @@ type cli struct {
 	Doctor     doctorCmd     `cmd:"" help:"Look at what this machine lacks, and say what to do."`
 	ConfigCmd  configCmd     `cmd:"" name:"config" help:"Explain the settings."`
 	Admin      adminCmd      `cmd:"" help:"Administer the cloud from its own machine."`
+	Audit      auditCmd      `cmd:"" help:"Search the audit log, or verify it."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 

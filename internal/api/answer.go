@@ -16,12 +16,17 @@ type Stream struct {
 	ContentType string
 }
 
+// Code is the status of a success.
+func (r *Request) Code() int {
+	if r.status != 0 {
+		return r.status
+	}
+	return r.route.Code
+}
+
 // write sends a handler's result.
 func (r *Request) write(out any) error {
-	code := r.route.Code
-	if r.status != 0 {
-		code = r.status
-	}
+	code := r.Code()
 	h := r.w.Header()
 	switch v := out.(type) {
 	case None:

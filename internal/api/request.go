@@ -34,6 +34,10 @@ type Request struct {
 	asked    bool // a rule was asked
 	status   int
 	writable bool
+
+	trusts    func(remoteAddr string) bool // nil: no proxy is trusted
+	refusedBy string                       // a rule
+	note      Note
 }
 
 // Path is a path parameter.
@@ -100,6 +104,7 @@ func (r *Request) Asked() { r.asked = true }
 
 // Refused is the dialect's answer to a rule that refuses.
 func (r *Request) Refused(rule string) *fault.Error {
+	r.refusedBy = rule
 	if f := r.service.Dialect.Forbidden; f != nil {
 		return f(r, rule)
 	}

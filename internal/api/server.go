@@ -31,6 +31,8 @@ type Options struct {
 	Logger *slog.Logger
 	// BodyTimeout is how long a request's body may take to arrive and a client to take its answer; 0: 30 seconds. Streams have no limit.
 	BodyTimeout time.Duration
+	// Audit keeps the log of who did what; nil: there is none.
+	Audit Auditor
 	// Observe is told of every answered request; nil: nobody.
 	Observe func(service, method, path string, status int, d time.Duration)
 }
@@ -160,7 +162,7 @@ func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func (srv *Server) serve(m *mounted, hw http.ResponseWriter, hr *http.Request, path string) {
 	start := time.Now()
 	w := &recorder{ResponseWriter: hw}
-	r := &Request{HTTP: hr, ID: "req-" + uuid.NewString(), service: m.s, w: w, blocks: &srv.blocks, base: srv.base(hr)}
+	r := &Request{HTTP: hr, ID: "req-" + uuid.NewString(), service: m.s, w: w, blocks: &srv.blocks, base: srv.base(hr), trusts: srv.o.TrustedProxy}
 	r.Log = srv.o.Logger.With("request_id", r.ID, "service", m.s.Name)
 	w.Header().Set("X-Openstack-Request-Id", r.ID)
 	if h := m.s.RequestIDHeader; h != "" {
@@ -235,6 +237,10 @@ func (srv *Server) handle(m *mounted, r *Request, w http.ResponseWriter, path st
 	if r.route == nil {
 		return r.noSuchPath()
 	}
+	audited := srv.o.Audit != nil && (r.Mutates() || r.Authenticates())
+	if audited {
+		ctx = srv.o.Audit.Begin(ctx, r)
+	}
 	if rt := r.route; rt.Rule.name != "" && !rt.Rule.object {
 		if err := r.Enforce(rt.Rule.name, r.Self()); err != nil {
 			return err
@@ -253,6 +259,14 @@ func (srv *Server) handle(m *mounted, r *Request, w http.ResponseWriter, path st
 	}
 	if r.route.Rule.object && !r.asked {
 		return fmt.Errorf("handler of %s %s did not ask rule %s", r.route.Method, r.route.Path, r.route.Rule.name)
+	}
+	if audited {
+		if err := srv.o.Audit.Succeeded(ctx, r); err != nil {
+			if s, ok := out.(*Stream); ok {
+				_ = s.Body.Close()
+			}
+			return err
+		}
 	}
 	return r.write(out)
 }
@@ -345,6 +359,9 @@ func (srv *Server) fail(r *Request, w *recorder, err error) {
 		r.Log.Error("request failed", "method", r.HTTP.Method, "path", r.HTTP.URL.Path, "error", err)
 	} else if e.Cause != nil {
 		r.Log.Info("request refused", "status", e.Status, "message", e.Message, "cause", e.Cause)
+	}
+	if srv.o.Audit != nil {
+		srv.o.Audit.Refused(r, e)
 	}
 	if w.status != 0 {
 		return // the header is out

@@ -85,15 +85,16 @@ func (r Rule) IsPublic() bool { return r.public }
 
 // Route is one line of the route table.
 type Route struct {
-	Method, Path string
-	Rule         Rule
-	Code         int
-	MV           Range
-	Schemas      []VersionedSchema
-	Query        []VersionedSchema
-	serve        func(ctx context.Context, r *Request) (any, error)
-	wantsBody    bool
-	stream       bool
+	Method, Path  string
+	Rule          Rule
+	Code          int
+	MV            Range
+	Schemas       []VersionedSchema
+	Query         []VersionedSchema
+	serve         func(ctx context.Context, r *Request) (any, error)
+	wantsBody     bool
+	stream        bool
+	authenticates bool
 }
 
 // VersionedSchema is a body or query schema for a range of microversions.
@@ -176,7 +177,11 @@ type Caller struct {
 	IsAdminProject                                             bool
 	Token                                                      string
 	AuditID                                                    string
-	ExpiresAt                                                  int64 // microseconds
+	// What the token was made with: the methods, and the application credential or the trust whose rights it has. With an
+	// impersonating trust UserID is the trustor and ActorID the trustee who acts.
+	Methods                     []string
+	AppCredID, TrustID, ActorID string
+	ExpiresAt                   int64 // microseconds
 	// AccessRules limit what an application credential's token may ask for; nil: no limit.
 	AccessRules AccessRules
 	// Creds is the same for the policy engine.

@@ -41,6 +41,7 @@ func layers() []layer {
 
 		{dir: "internal/identity/conf", why: "options do not know what they are used for"},
 		{dir: "internal/identity", deep: true, may: kit(), why: "every other service stands on it"},
+		{dir: "internal/audit", may: kit("internal/identity"), why: "services need not know that they are watched"},
 		{dir: "internal/image", deep: true, may: kit("internal/identity", "internal/imagefmt"), why: "it does not know who uses images"},
 		{dir: "internal/placement", deep: true, may: kit("internal/identity"), why: "it does not know what consumes its inventories"},
 		{dir: "internal/network", deep: true, may: nodes("internal/identity", "internal/image", "internal/placement"), why: "it does not know servers"},

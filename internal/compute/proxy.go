@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 
@@ -62,7 +63,7 @@ func (s *Service) ask(ctx context.Context, r *api.Request, method, path string, 
 		return nil, fault.BadRequest("Malformed request url").Because(err)
 	}
 	req.RequestURI = req.URL.RequestURI()
-	req.RemoteAddr = "127.0.0.1:0"
+	req.RemoteAddr = net.JoinHostPort(r.ClientAddr(), "0")
 	req.Header.Set("X-Auth-Token", r.Caller.Token)
 	req.Header.Set("Content-Type", kind)
 	a := &answer{header: http.Header{}}

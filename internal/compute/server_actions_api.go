@@ -103,6 +103,7 @@ func (s *Service) serverAction(ctx context.Context, r *api.Request, raw json.Raw
 		}
 		return nil, fault.BadRequest("There is no such action: %s", name)
 	}
+	r.Note(api.Note{Action: "update/" + name})
 	if err := validate(r, a.schemas, raw); err != nil {
 		return nil, err
 	}

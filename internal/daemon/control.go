@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/hanok-cloud/hanok/internal/audit"
 )
 
 // The control socket serves the commands of this machine's root (`hanok status`, `hanok admin reset-password`) while the
@@ -56,6 +58,7 @@ func (s Status) String() string {
 type control struct {
 	status        func(context.Context) (Status, error)
 	resetPassword func(ctx context.Context, domain, user string) (string, error)
+	audit         func(ctx context.Context, q audit.Query) ([]audit.Row, error)
 }
 
 // serve listens on the socket until ctx ends.
@@ -79,6 +82,15 @@ func (c control) serve(ctx context.Context, path string) error {
 	mux.HandleFunc("POST /reset-password", func(w http.ResponseWriter, r *http.Request) {
 		p, err := c.resetPassword(r.Context(), r.FormValue("domain"), r.FormValue("user"))
 		answer(w, p, err)
+	})
+	mux.HandleFunc("GET /audit", func(w http.ResponseWriter, r *http.Request) {
+		var q audit.Query
+		err := json.Unmarshal([]byte(r.FormValue("query")), &q)
+		var rows []audit.Row
+		if err == nil {
+			rows, err = c.audit(r.Context(), q)
+		}
+		answer(w, rows, err)
 	})
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	go func() {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hanok-cloud/hanok/internal/api"
+	"github.com/hanok-cloud/hanok/internal/audit"
 	"github.com/hanok-cloud/hanok/internal/compute"
 	"github.com/hanok-cloud/hanok/internal/config"
 	"github.com/hanok-cloud/hanok/internal/db"
@@ -36,6 +37,9 @@ type controllerOptions struct {
 	// Conf are identity's options; nil: all defaults.
 	Conf       *conf.Config
 	BcryptCost int
+	// AuditHeads is the file for the audit log's signed heads, AuditAlso who gets them besides. Empty, nil: none.
+	AuditHeads string
+	AuditAlso  func(line string) error
 	Logger     *slog.Logger
 }
 
@@ -49,6 +53,7 @@ type controller struct {
 	network   *network.Service
 	compute   *compute.Service
 	hub       *nodehub.Hub
+	audit     *audit.Log
 	handler   http.Handler
 	services  []*api.Service
 }
@@ -58,7 +63,7 @@ const docsBytes = 8 << 20
 
 func newController(ctx context.Context, o controllerOptions) (c *controller, err error) {
 	c = &controller{o: o}
-	if c.db, err = db.Open(ctx, db.Options{URL: o.DatabaseURL, Logger: o.Logger}); err != nil {
+	if c.db, err = db.Open(ctx, db.Options{URL: o.DatabaseURL, Logger: o.Logger, BeforeCommit: audit.Commit}); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -89,6 +94,9 @@ func newController(ctx context.Context, o controllerOptions) (c *controller, err
 		PolicyFile: policies["identity"], Docs: api.NewDocs(docsBytes), Logger: o.Logger,
 	}); err != nil {
 		return nil, fmt.Errorf("identity: %w", err)
+	}
+	if c.audit, err = audit.New(ctx, audit.Options{DB: c.db, KEK: o.KEK, HeadsFile: o.AuditHeads, Also: o.AuditAlso, Logger: o.Logger}); err != nil {
+		return nil, fmt.Errorf("audit log: %w", err)
 	}
 	if c.placement, err = placement.New(placement.Options{DB: c.db, PolicyFile: policies["placement"]}); err != nil {
 		return nil, fmt.Errorf("placement: %w", err)
@@ -132,7 +140,7 @@ func newController(ctx context.Context, o controllerOptions) (c *controller, err
 	c.services = []*api.Service{c.identity.API(), c.image.API(), c.placement.API(), c.network.API(), c.compute.API()}
 	c.handler = api.NewServer(api.Options{
 		Services: c.services, Auth: c.identity, PublicEndpoint: cfg.Endpoint(), TrustedProxy: trustedProxy(cfg),
-		Other: c.own(), Logger: o.Logger,
+		Audit: c.audit, Other: c.own(), Logger: o.Logger,
 	})
 	c.compute.SetLocal(c.handler)
 	return c, nil
@@ -184,7 +192,10 @@ func orZero[T any](p *T) T {
 	return v
 }
 
-func (c *controller) close() error { return c.db.Close() }
+func (c *controller) close() error {
+	// Requests that ended after the background writer did may have been refused.
+	return errors.Join(c.audit.Flush(context.Background(), true), c.db.Close())
+}
 
 // bootstrap makes the first domain, roles and admin; a new admin's password is returned once.
 func (c *controller) bootstrap(ctx context.Context, password string) (string, error) {

@@ -102,6 +102,7 @@ func StartDev(ctx context.Context, o DevOptions) (_ *Dev, err error) {
 		return nil, err
 	}
 	d.access = Access{AuthURL: cfg.Endpoint() + "/identity/v3", User: "admin", Password: o.AdminPassword, Project: "admin", Region: cfg.API.Region}
+	d.done.Go(func() { d.ctl.audit.Run(ctx) })
 	for i := range o.Nodes {
 		run, err := simulatedNode(d.ctl.hub, fmt.Sprintf("sim-%d", i+1), o, log)
 		if err != nil {

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -26,6 +27,13 @@ func (c *controller) runJobs(ctx context.Context, log *slog.Logger) {
 				log.Info("ended servers whose node is down", "servers", n)
 			}
 			return err
+		}},
+		{Name: "chain-audit", Every: 5 * time.Second, Run: func(ctx context.Context) error {
+			return errors.Join(c.audit.Chain(ctx), c.audit.Export(ctx))
+		}},
+		{Name: "purge-audit", Every: time.Hour, Run: func(ctx context.Context) error {
+			n, err := c.audit.Purge(ctx, c.db.Now().Add(-keep))
+			return purged(log, "audit log", n, err)
 		}},
 	}, job.Options{Logger: log})
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/hanok-cloud/hanok/internal/agent/guest"
 	"github.com/hanok-cloud/hanok/internal/agent/metadata"
 	agentnet "github.com/hanok-cloud/hanok/internal/agent/network"
+	"github.com/hanok-cloud/hanok/internal/audit"
 	"github.com/hanok-cloud/hanok/internal/config"
 	"github.com/hanok-cloud/hanok/internal/demo"
 	"github.com/hanok-cloud/hanok/internal/identity/conf"
@@ -78,6 +79,7 @@ func runController(ctx context.Context, c *config.Config, paths Paths, version s
 	}
 	ctl, err := newController(ctx, controllerOptions{
 		Config: c, DatabaseURL: c.DatabaseURL(), KEK: kek, ImageDir: filepath.Join(paths.Data, "images"), PolicyDir: policyDir, Conf: options, Logger: log,
+		AuditHeads: paths.AuditHeads(), AuditAlso: toSyslog(log),
 	})
 	if err != nil {
 		return err
@@ -93,6 +95,7 @@ func runController(ctx context.Context, c *config.Config, paths Paths, version s
 		resetPassword: func(ctx context.Context, domain, user string) (string, error) {
 			return ctl.resetPassword(ctx, paths, domain, user)
 		},
+		audit: ctl.audit.Search,
 	}).serve(ctx, paths.Control()); err != nil {
 		return err
 	}
@@ -111,6 +114,7 @@ func runController(ctx context.Context, c *config.Config, paths Paths, version s
 	}
 	var jobs sync.WaitGroup
 	jobs.Go(func() { ctl.runJobs(ctx, log) })
+	jobs.Go(func() { ctl.audit.Run(ctx) })
 	err = serve(ctx, ls, ctl.withNodes(ctx, log), log)
 	cancel(nil)
 	<-nodeDone
@@ -160,6 +164,7 @@ func (c *controller) access(paths Paths, password string) Access {
 
 func (c *controller) resetPassword(ctx context.Context, paths Paths, domain, user string) (string, error) {
 	password := demo.RandomPassword()
+	ctx = audit.Local(ctx, "update", "data/security/account/user", domain+"/"+user)
 	if err := c.identity.SetPassword(ctx, domain, user, password); err != nil {
 		return "", err
 	}

@@ -48,6 +48,9 @@ type Options struct {
 	Readers int
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
+	// BeforeCommit runs at the end of every closure of Write that succeeded, in its transaction; its error undoes the closure. The
+	// audit log writes there, so that no change is without its entry. nil: nothing.
+	BeforeCommit func(*Tx) error
 }
 
 // DB is an open database. It may be used from many goroutines.
@@ -57,6 +60,8 @@ type DB struct {
 	log     *slog.Logger
 	backend backend
 	bus     bus
+
+	beforeCommit func(*Tx) error
 }
 
 // backend runs closures in transactions; commit has happened when write returns nil.
@@ -97,6 +102,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		_ = d.backend.close()
 		return nil, err
 	}
+	d.beforeCommit = o.BeforeCommit // now that its tables are there
 	return d, nil
 }
 
@@ -112,7 +118,15 @@ func (d *DB) Now() time.Time { return d.now() }
 // Write runs fn in a transaction of its own and returns after its changes are durable. When fn returns an error
 // nothing is changed and Write returns that error.
 func (d *DB) Write(ctx context.Context, fn func(*Tx) error) error {
-	return d.backend.write(ctx, fn)
+	if d.beforeCommit == nil {
+		return d.backend.write(ctx, fn)
+	}
+	return d.backend.write(ctx, func(tx *Tx) error {
+		if err := fn(tx); err != nil {
+			return err
+		}
+		return d.beforeCommit(tx)
+	})
 }
 
 // Read runs fn on one consistent snapshot.
@@ -135,6 +149,7 @@ type Tx struct {
 	onCommit []func()
 	// revision is the last number drawn, revisionEnd the last one that is the transaction's.
 	revision, revisionEnd int64
+	changes               []Change
 }
 
 // querier is a connection that prepares each statement once.
@@ -259,8 +274,15 @@ type Change struct {
 	RequestID string
 }
 
+// Note tells BeforeCommit of a change that no reader of the outbox needs.
+func (t *Tx) Note(c Change) { t.changes = append(t.changes, c) }
+
+// Changes are those of this transaction so far, noted or emitted.
+func (t *Tx) Changes() []Change { return t.changes }
+
 // Emit appends a change to the outbox.
 func (t *Tx) Emit(c Change) error {
+	t.Note(c)
 	rev, err := t.NextRevision()
 	if err != nil {
 		return err

@@ -93,6 +93,7 @@ func (s *Service) issueToken(ctx context.Context, r *api.Request, in map[string]
 	if err != nil {
 		return nil, err
 	}
+	r.Note(api.Note{Initiator: se.caller})
 	b, err := s.render(ctx, se, r.BaseURL(), withCatalog(r))
 	if err != nil {
 		return nil, err
@@ -101,6 +102,14 @@ func (s *Service) issueToken(ctx context.Context, r *api.Request, in map[string]
 	h.Set("X-Subject-Token", se.id)
 	h.Set("Vary", "X-Auth-Token")
 	return b, nil
+}
+
+// tried tells the audit log whose account a login is about, should it fail. A name that no user has is not told: people type
+// their password there.
+func tried(r *api.Request, user string) {
+	if user != "" {
+		r.Note(api.Note{Initiator: &api.Caller{UserID: user}})
+	}
 }
 
 func (s *Service) authenticateFor(ctx context.Context, r *api.Request, auth doc) (*session, error) {
@@ -182,7 +191,7 @@ func (s *Service) prove(ctx context.Context, r *api.Request, method string, data
 	case mappedMethod:
 		user, err = s.proveMapped(ctx, r, data, auth, p)
 	case "application_credential":
-		user, err = s.proveAppCred(ctx, data, p)
+		user, err = s.proveAppCred(ctx, r, data, p)
 		p.methods = append([]string{method}, p.methods...)
 	}
 	if err != nil {
@@ -223,7 +232,7 @@ func (s *Service) proveToken(ctx context.Context, r *api.Request, data, auth doc
 	return se.UserID, nil
 }
 
-func (s *Service) proveAppCred(ctx context.Context, data doc, p *authentication) (string, error) {
+func (s *Service) proveAppCred(ctx context.Context, r *api.Request, data doc, p *authentication) (string, error) {
 	var user, hash string
 	err := s.read(ctx, func(tx *db.Tx) error {
 		id, err := s.findAppCred(tx, data)
@@ -249,6 +258,7 @@ func (s *Service) proveAppCred(ctx context.Context, data doc, p *authentication)
 	if err != nil {
 		return "", err
 	}
+	tried(r, user)
 	ok, err := s.passwords.verify(ctx, hash, str(data, "secret"))
 	if err != nil {
 		return "", err

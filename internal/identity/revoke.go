@@ -13,6 +13,7 @@ type revocation struct {
 }
 
 func addRevocation(tx *db.Tx, v revocation) error {
+	tx.Note(db.Change{Kind: "revocation", ID: v.audit + v.user + v.project + v.domain, Action: "create"}) // it names one of them
 	_, err := tx.Exec(`INSERT INTO identity_revocations (id, audit_id, user_id, project_id, domain_id, revoked_at) VALUES ($1,$2,$3,$4,$5,$6)`,
 		newID(), v.audit, v.user, v.project, v.domain, tx.NowMicros())
 	return err

@@ -205,7 +205,11 @@ func (se *session) makeCaller() *api.Caller {
 		u = se.trust.trustorAccount
 	}
 	c := &api.Caller{UserID: u.ID, UserName: u.Name, UserDomainID: u.domain.ID, UserDomainName: u.domain.Name, System: se.System,
-		Token: se.id, AuditID: se.AuditIDs[0], ExpiresAt: se.ExpiresAt, Extra: se}
+		Token: se.id, AuditID: se.AuditIDs[0], ExpiresAt: se.ExpiresAt, Extra: se,
+		Methods: se.Methods, AppCredID: se.AppCredID, TrustID: se.TrustID}
+	if u.ID != se.UserID {
+		c.ActorID = se.UserID
+	}
 	token := map[string]any{}
 	if p := se.project; p != nil {
 		c.ProjectID, c.ProjectName, c.ProjectDomainID, c.ProjectDomainName = p.ID, p.Name, p.domain.ID, p.domain.Name

@@ -240,6 +240,7 @@ func (s *Service) revokeToken(ctx context.Context, r *api.Request, _ api.None) (
 	if err != nil {
 		return api.None{}, err
 	}
+	r.Note(api.Note{Action: "revoke", Target: se.AuditIDs[0]})
 	err = s.write(ctx, func(tx *db.Tx) error {
 		return revokeAudit(tx, se.AuditIDs[0])
 	})

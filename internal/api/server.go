@@ -208,6 +208,12 @@ func (srv *Server) handle(m *mounted, r *Request, w http.ResponseWriter, path st
 		}
 	}
 	routes, allow := m.find(r.HTTP, path)
+	for _, rt := range routes {
+		if rt.MV == (Range{}) || rt.MV.Has(r.MV) {
+			r.route = rt
+			break
+		}
+	}
 	caller, err := srv.authenticate(ctx, r)
 	if err != nil {
 		return err
@@ -227,12 +233,6 @@ func (srv *Server) handle(m *mounted, r *Request, w http.ResponseWriter, path st
 			return r.methodNotAllowed()
 		}
 		return r.noSuchPath()
-	}
-	for _, rt := range routes {
-		if rt.MV == (Range{}) || rt.MV.Has(r.MV) {
-			r.route = rt
-			break
-		}
 	}
 	if r.route == nil {
 		return r.noSuchPath()

@@ -115,7 +115,7 @@ const (
 
 func (e *Event) encode() string {
 	for _, c := range e.Changes[:min(len(e.Changes), changesMax)] {
-		if v := (Change{c.Kind, c.ID, c.Action}); !slices.Contains(e.Changed, v) {
+		if v := (Change{c.Kind, redact(clip(c.ID)), c.Action}); !slices.Contains(e.Changed, v) {
 			e.Changed = append(e.Changed, v)
 		}
 	}
@@ -156,7 +156,7 @@ func describe(r *api.Request, at time.Time, outcome string, reason Reason, chang
 	case id != "":
 		e.Target.ID = redact(clip(id))
 	case found:
-		e.Target.ID = c.ID
+		e.Target.ID = redact(clip(c.ID))
 	}
 	return e
 }
@@ -171,7 +171,8 @@ func actionOf(r *api.Request) string {
 	}
 	switch r.HTTP.Method {
 	case http.MethodPost:
-		if rt := r.Route(); rt != nil && strings.HasSuffix(rt.Path, "}") {
+		// What is posted to a collection makes a member of it; what is posted to a member, or to a verb below it, changes the member.
+		if rt := r.Route(); rt != nil && strings.Contains(rt.Path, "{") && !strings.HasSuffix(rt.Path, "s") {
 			return "update"
 		}
 		return "create"

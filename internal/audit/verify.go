@@ -166,12 +166,15 @@ func (w *verifier) check(r storedRow, v *Verdict) error {
 
 // compareHeads compares the row just passed with the heads signed of it.
 func (w *verifier) compareHeads(v *Verdict) error {
-	for len(w.heads) > 0 && w.heads[0].N == w.n {
-		if w.heads[0].Hash != w.hash {
+	n := 0 // the database and the file may both have one
+	for ; n < len(w.heads) && w.heads[n].N == w.n; n++ {
+		if w.heads[n].Hash != w.hash {
 			return v.bad(w.signed, w.n, "the head of row %d that was signed at %s has another hash: a row after %d and up to %d was changed and the chain computed anew",
-				w.n, db.Time(w.heads[0].At).Format(time.RFC3339), w.signed, w.n)
+				w.n, db.Time(w.heads[n].At).Format(time.RFC3339), w.signed, w.n)
 		}
-		w.heads, w.signed = w.heads[1:], w.n
+	}
+	if n > 0 {
+		w.heads, w.signed = w.heads[n:], w.n
 		w.used++
 	}
 	return nil

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/hanok-cloud/hanok/internal/audit"
@@ -102,36 +101,34 @@ func TestRefusalsOutliveTheDatabasesAbsence(t *testing.T) {
 }
 
 func TestRunWritesAndEndsWithWhatIsLeft(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, "sqlite::memory:")
-		ctx, cancel := context.WithCancel(context.Background())
-		done := make(chan struct{})
-		go func() { w.log.Run(ctx); close(done) }()
-		inbox := func() int64 { return w.count(`SELECT count(*) FROM audit_inbox`) }
+	w := newWorld(t, "sqlite::memory:")
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { w.log.Run(ctx); close(done) }()
+	ticks := func(n int) {
+		for range n {
+			w.ticks <- time.Time{} // taken when the work of the one before is done
+		}
+	}
+	inbox := func() int64 { return w.count(`SELECT count(*) FROM audit_inbox`) }
+	refuse := func() {
 		for range 20 {
 			w.send("", "PUT", "/things/a", "")
 		}
-		time.Sleep(1500 * time.Millisecond)
-		synctest.Wait()
-		if n := inbox(); n != 8 {
-			t.Errorf("%d entries after a second, want 8", n)
-		}
-		time.Sleep(10 * time.Second)
-		synctest.Wait()
-		if n := inbox(); n != 9 {
-			t.Errorf("%d entries after the window, want 9", n)
-		}
-		for range 20 {
-			w.send("", "PUT", "/things/a", "")
-		}
-		cancel()
-		<-done
-		if n := inbox(); n != 18 {
-			t.Errorf("%d entries in the end, want 18", n)
-		}
-		if err := w.d.Close(); err != nil {
-			t.Error(err)
-		}
-		synctest.Wait() // for database/sql's own goroutine
-	})
+	}
+	refuse()
+	ticks(2)
+	if n := inbox(); n != 8 {
+		t.Errorf("%d entries after a tick, want 8", n)
+	}
+	ticks(9)
+	if n := inbox(); n != 9 {
+		t.Errorf("%d entries after the window, want 9", n)
+	}
+	refuse()
+	cancel()
+	<-done
+	if n := inbox(); n != 18 {
+		t.Errorf("%d entries in the end, want 18", n)
+	}
 }

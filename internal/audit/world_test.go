@@ -42,18 +42,20 @@ type world struct {
 	h     http.Handler
 	heads string
 	shift atomic.Int64
+	ticks chan time.Time // of Run
 }
 
 func newWorld(t testing.TB, url string) *world {
 	t.Helper()
-	w := &world{t: t, heads: filepath.Join(t.TempDir(), "audit", "heads.jsonl")}
+	w := &world{t: t, ticks: make(chan time.Time), heads: filepath.Join(t.TempDir(), "audit", "heads.jsonl")}
 	d, err := db.Open(context.Background(), db.Options{URL: url, BeforeCommit: audit.Commit, Now: w.now})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = d.Close() })
 	w.d = d
-	if w.log, err = audit.New(context.Background(), audit.Options{DB: d, KEK: kek(), HeadsFile: w.heads, Now: w.now}); err != nil {
+	if w.log, err = audit.New(context.Background(), audit.Options{DB: d, KEK: kek(), HeadsFile: w.heads, Now: w.now,
+		After: func(time.Duration) <-chan time.Time { return w.ticks }}); err != nil {
 		t.Fatal(err)
 	}
 	w.exec(`CREATE TABLE IF NOT EXISTS things (id TEXT PRIMARY KEY)`)

@@ -173,7 +173,7 @@ func (srv *Server) serve(m *mounted, hw http.ResponseWriter, hr *http.Request, p
 			if p == http.ErrAbortHandler {
 				panic(p)
 			}
-			r.Log.Error("panic", "method", hr.Method, "path", hr.URL.Path, "panic", p, "stack", string(debug.Stack()))
+			r.Log.Error("panic", "method", hr.Method, "path", Redact(hr.URL.Path), "panic", p, "stack", string(debug.Stack()))
 			if w.status == 0 {
 				srv.fail(r, w, fmt.Errorf("panic: %v", p))
 			}
@@ -355,10 +355,15 @@ func (srv *Server) base(hr *http.Request) string {
 
 func (srv *Server) fail(r *Request, w *recorder, err error) {
 	e := fault.As(err)
+	if m := Redact(e.Message); m != e.Message {
+		clean := *e
+		clean.Message = m
+		e = &clean
+	}
 	if e.Status >= 500 && !errors.Is(err, context.Canceled) {
-		r.Log.Error("request failed", "method", r.HTTP.Method, "path", r.HTTP.URL.Path, "error", err)
+		r.Log.Error("request failed", "method", r.HTTP.Method, "path", Redact(r.HTTP.URL.Path), "error", Redact(err.Error()))
 	} else if e.Cause != nil {
-		r.Log.Info("request refused", "status", e.Status, "message", e.Message, "cause", e.Cause)
+		r.Log.Info("request refused", "status", e.Status, "message", e.Message, "cause", Redact(e.Cause.Error()))
 	}
 	if srv.o.Audit != nil {
 		srv.o.Audit.Refused(r, e)

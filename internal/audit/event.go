@@ -115,7 +115,7 @@ const (
 
 func (e *Event) encode() string {
 	for _, c := range e.Changes[:min(len(e.Changes), changesMax)] {
-		if v := (Change{c.Kind, redact(clip(c.ID)), c.Action}); !slices.Contains(e.Changed, v) {
+		if v := (Change{c.Kind, api.Redact(clip(c.ID)), c.Action}); !slices.Contains(e.Changed, v) {
 			e.Changed = append(e.Changed, v)
 		}
 	}
@@ -139,7 +139,7 @@ func describe(r *api.Request, at time.Time, outcome string, reason Reason, chang
 	if rt == nil {
 		return e // a path that is not ours may hold anything, and is not kept
 	}
-	e.RequestPath = redact(clip(r.HTTP.URL.Path))
+	e.RequestPath = api.Redact(clip(r.HTTP.URL.Path))
 	e.Target.TypeURI = targetURI(service, rt.Path)
 	if r.Authenticates() {
 		e.Target = Target{TypeURI: accountURI, ID: e.Initiator.ID}
@@ -154,9 +154,9 @@ func describe(r *api.Request, at time.Time, outcome string, reason Reason, chang
 	case r.Noted().Target != "":
 		e.Target.ID = clip(r.Noted().Target)
 	case id != "":
-		e.Target.ID = redact(clip(id))
+		e.Target.ID = api.Redact(clip(id))
 	case found:
-		e.Target.ID = redact(clip(c.ID))
+		e.Target.ID = api.Redact(clip(c.ID))
 	}
 	return e
 }
@@ -188,7 +188,7 @@ func actionOf(r *api.Request) string {
 
 func initiatorOf(r *api.Request) Initiator {
 	i := Initiator{TypeURI: accountURI, ID: unknown, RequestID: r.ID,
-		Host: Host{Address: clip(r.ClientAddr()), Agent: redact(clip(r.HTTP.UserAgent()))}}
+		Host: Host{Address: clip(r.ClientAddr()), Agent: api.Redact(clip(r.HTTP.UserAgent()))}}
 	c := r.Noted().Initiator
 	if c == nil {
 		c = r.Caller
@@ -216,7 +216,7 @@ func refusal(r *api.Request, e *fault.Error) Reason {
 	switch e.Status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusConflict,
 		http.StatusRequestEntityTooLarge, http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		v.Message = redact(clip(e.Message))
+		v.Message = api.Redact(clip(e.Message))
 	}
 	return v
 }
@@ -348,22 +348,4 @@ func clip(s string) string {
 		s = strings.ToValidUTF8(s[:textMax], "") + "…"
 	}
 	return s
-}
-
-// fernet is how every Fernet token begins: the version and the time's first bytes.
-const fernet = "gAAAA"
-
-// redact cuts what looks like a token: upstream's texts about tokens repeat them, and people put them where they do not belong.
-func redact(s string) string {
-	i := strings.Index(s, fernet)
-	if i < 0 {
-		return s
-	}
-	end := strings.IndexFunc(s[i:], func(c rune) bool {
-		return !(c == '-' || c == '_' || c == '=' || c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z')
-	})
-	if end < 0 {
-		return s[:i] + "(token)"
-	}
-	return s[:i] + "(token)" + redact(s[i+end:])
 }

@@ -30,6 +30,7 @@ type DevOptions struct {
 	KeystoneConf  string    // path of a keystone.conf; empty: none
 	Empty         bool      // without the flavors, images and networks of demo.Seed
 	LogTo         io.Writer // warnings and errors; nil: nowhere
+	Debug         bool      // everything else, too
 }
 
 // Dev is a cloud in memory with simulated nodes.
@@ -70,7 +71,11 @@ func StartDev(ctx context.Context, o DevOptions) (_ *Dev, err error) {
 			return nil, err
 		}
 	}
-	log := slog.New(slog.NewTextHandler(o.LogTo, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	level := slog.LevelWarn
+	if o.Debug {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewTextHandler(o.LogTo, &slog.HandlerOptions{Level: level}))
 	cfg := config.Default()
 	cfg.API.Listen = []string{o.Listen}
 	cfg.LinuxBridge.PhysicalInterfaceMappings = []string{"provider:sim0", "public:sim1"}

@@ -24,6 +24,7 @@ type Error struct {
 func (e *Error) finish() {
 	e.Path = slices.Clone(e.rpath)
 	slices.Reverse(e.Path)
+	e.hide()
 }
 
 // Error is the text that the dialect's service puts into its answer.

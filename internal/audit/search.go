@@ -103,7 +103,7 @@ func (r Row) Text() string {
 		return fmt.Sprintf("%d  not an event: %q", r.N, string(r.Event))
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %-7s  %s %s %s", e.EventTime, e.Outcome, e.Action, plain(e.Target.TypeURI), plain(e.Target.ID))
+	fmt.Fprintf(&b, "%s  %-7s  %s %s %s", plain(e.EventTime), plain(e.Outcome), plain(e.Action), plain(e.Target.TypeURI), plain(e.Target.ID))
 	i := e.Initiator
 	b.WriteString("  by " + plain(i.ID))
 	if i.Name != "" {

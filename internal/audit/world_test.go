@@ -167,13 +167,6 @@ func (w *world) send(token, method, path, body string, change ...func(*http.Requ
 	return out.Code, out.Header().Get("X-Openstack-Request-Id")
 }
 
-func (w *world) must(code int, method, path string) {
-	w.t.Helper()
-	if got, _ := w.send("member", method, path, ""); got != code {
-		w.t.Fatalf("%s %s: %d, want %d", method, path, got, code)
-	}
-}
-
 func (w *world) exec(query string, args ...any) {
 	w.t.Helper()
 	if err := w.d.Write(context.Background(), func(tx *db.Tx) error { _, err := tx.Exec(query, args...); return err }); err != nil {

@@ -66,7 +66,7 @@ type Config struct {
 		SecurityGroups int `toml:"security_group" default:"10" doc:"Security groups per project; rules are limited to ten times as many."`
 	} `toml:"quota"`
 	Retention struct {
-		Days int `toml:"days" default:"30" doc:"How long deleted servers, their actions and the event log stay readable."`
+		Days int `toml:"days" default:"30" doc:"How long deleted servers, their actions, the event log and the audit log stay readable."`
 	} `toml:"retention"`
 	Log struct {
 		Level string `toml:"level" default:"\"info\"" doc:"debug, info, warn or error."`

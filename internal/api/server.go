@@ -219,6 +219,7 @@ func (srv *Server) handle(m *mounted, r *Request, w http.ResponseWriter, path st
 		return err
 	}
 	if caller != nil && caller.AccessRules != nil && !caller.AccessRules.allow(m.s.Name, r.HTTP, asked) {
+		r.Note(Note{Initiator: caller})
 		caller = nil
 	}
 	r.Caller = caller
@@ -262,6 +263,7 @@ func (srv *Server) handle(m *mounted, r *Request, w http.ResponseWriter, path st
 	}
 	if audited {
 		if err := srv.o.Audit.Succeeded(ctx, r); err != nil {
+			w.Header().Del("X-Subject-Token") // the token that nothing tells of
 			if s, ok := out.(*Stream); ok {
 				_ = s.Body.Close()
 			}

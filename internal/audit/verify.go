@@ -196,8 +196,11 @@ func (w *verifier) checkEnd(end state, v *Verdict) error {
 
 func (v Verdict) String() string {
 	if v.Problem != "" {
-		return fmt.Sprintf("TAMPERED: first bad row %d: %s.\nRows %d to %d are as they were written; %d of them are covered by signed heads.\n",
-			v.Bad, v.Problem, v.First, v.Last, max(0, v.Signed-v.First+1))
+		text := fmt.Sprintf("TAMPERED: first bad row %d: %s.\n", v.Bad, v.Problem)
+		if v.Last >= v.First {
+			text += fmt.Sprintf("Rows %d to %d are as they were written; %d of them are covered by signed heads.\n", v.First, v.Last, max(0, v.Signed-v.First+1))
+		}
+		return text
 	}
 	s := fmt.Sprintf("The audit log is as it was written: rows %d to %d, %d signed heads.\n", v.First, v.Last, v.Heads)
 	if v.Last < v.First {

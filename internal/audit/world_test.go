@@ -124,6 +124,7 @@ func (w *world) service() *api.Service {
 			err = fault.Unauthorized("The request you have made requires authentication.")
 		}
 		if err == nil {
+			r.Header().Set("X-Subject-Token", "made")
 			r.Note(api.Note{Initiator: &api.Caller{UserID: "u-" + name, UserName: name, ProjectID: "p", AuditID: "new", Methods: []string{"password"}}})
 		}
 		return api.None{}, err
@@ -151,7 +152,7 @@ func (w *world) service() *api.Service {
 		}}
 }
 
-// send returns status and request id.
+// send returns status and request id. A token must come with a success alone.
 func (w *world) send(token, method, path, body string, change ...func(*http.Request)) (int, string) {
 	w.t.Helper()
 	r := httptest.NewRequest(method, "/network/v2.0"+path, strings.NewReader(body))
@@ -164,6 +165,9 @@ func (w *world) send(token, method, path, body string, change ...func(*http.Requ
 	}
 	out := httptest.NewRecorder()
 	w.h.ServeHTTP(out, r)
+	if t := out.Header().Get("X-Subject-Token"); t != "" && out.Code >= 300 {
+		w.t.Errorf("%d with a token", out.Code)
+	}
 	return out.Code, out.Header().Get("X-Openstack-Request-Id")
 }
 

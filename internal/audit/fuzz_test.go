@@ -41,9 +41,7 @@ func FuzzEvent(f *testing.F) {
 	f.Add("late")
 	f.Add(`{"initiator":[]}`)
 	f.Fuzz(func(t *testing.T, event string) {
-		if columnsOf(event) != columnsOf(event) {
-			t.Fatal("two readings differ")
-		}
+		columnsOf(event)
 		text := Row{N: 1, Event: json.RawMessage(event)}.Text()
 		if strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c == 0x7f }) {
 			t.Fatalf("%q", text)

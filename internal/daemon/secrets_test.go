@@ -336,27 +336,18 @@ func (s *secretive) dump(d *db.DB, tables ...string) string {
 	var b strings.Builder
 	err := d.Read(context.Background(), func(tx *db.Tx) error {
 		for _, table := range tables {
-			rows, err := tx.Query(`SELECT * FROM ` + table)
+			cols, err := db.All(tx, db.Value[string], `SELECT name FROM pragma_table_info($1)`, table)
 			if err != nil {
 				return err
 			}
-			cols, err := rows.Columns()
-			for err == nil && rows.Next() {
-				vals := make([]any, len(cols))
-				for i := range vals {
-					vals[i] = new(any)
+			for _, col := range cols {
+				if err := tx.Each(func(r db.Row) error {
+					v, err := db.Value[string](r)
+					fmt.Fprintf(&b, "%s ", v)
+					return err
+				}, `SELECT CAST(coalesce(`+col+`, '') AS TEXT) FROM `+table); err != nil {
+					return err
 				}
-				if err = rows.Scan(vals...); err == nil {
-					for _, v := range vals {
-						fmt.Fprintf(&b, "%s ", *v.(*any))
-					}
-				}
-			}
-			if err := rows.Close(); err != nil {
-				return err
-			}
-			if err != nil {
-				return err
 			}
 		}
 		return nil

@@ -79,6 +79,7 @@ func (s *Service) provePassword(ctx context.Context, r *api.Request, data doc) (
 	if err != nil {
 		return "", err
 	}
+	tried(r, u.id)
 	if !u.enabled {
 		u = knownUser{}
 	}

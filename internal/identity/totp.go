@@ -78,6 +78,7 @@ func (s *Service) proveTOTP(ctx context.Context, r *api.Request, data doc, p *au
 	if err != nil {
 		return "", err
 	}
+	tried(r, u.id)
 	if !u.enabled {
 		u = knownUser{}
 	}

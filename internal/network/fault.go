@@ -101,7 +101,9 @@ func dialect() api.Dialect {
 			return fault.New(http.StatusMethodNotAllowed, "HTTPMethodNotAllowed",
 				"The server could not comply with the request since it is either malformed or otherwise incorrect.")
 		},
-		Forbidden: func(r *api.Request, rule string) *fault.Error { return forbidden(r.Service().Policy, r.Caller.Creds, rule) },
+		Forbidden: func(r *api.Request, rule string) *fault.Error {
+			return forbidden(r.Service().Policy, r.Caller.Creds, rule)
+		},
 		BadJSON: func(*api.Request, error) *fault.Error {
 			return httpBadRequest("Body contains invalid data")
 		},

@@ -26,9 +26,9 @@ func (s *Service) appCredRoutes() []api.Route {
 	}
 }
 
-// noTrust refuses tokens of a trust; an application credential's own are looked at further (keystone/api/users.py).
+// noTrust refuses delegated tokens; an application credential's own are looked at further (keystone/api/users.py, _block_delegated_token_app_creds).
 func noTrust(r *api.Request) error {
-	if se := sessionOf(r); se != nil && se.TrustID != "" {
+	if se := sessionOf(r); se != nil && se.delegated() && !slices.Contains(se.Methods, "application_credential") {
 		return forbidden(nil)
 	}
 	return nil

@@ -245,7 +245,7 @@ func (s *Service) proveToken(ctx context.Context, r *api.Request, data, auth doc
 		return "", forbiddenAction("Using trust-scoped token to create another token. Create a new trust-scoped token instead")
 	case se.System && (sc["project"] != nil || sc["domain"] != nil):
 		return "", forbiddenAction("Using a system-scoped token to create a project-scoped or domain-scoped token is not allowed.")
-	case se.AppCredID != "" || slices.Contains(se.Methods, "application_credential"):
+	case se.delegatedMethod():
 		return "", forbiddenAction("Using a delegated token to create another token is not allowed.")
 	}
 	p.parent = se.AuditIDs[len(se.AuditIDs)-1]

@@ -32,9 +32,14 @@ func (s *Service) credentialRoutes() []api.Route {
 	}
 }
 
-// delegated tells whether a token was made by a trust or an application credential.
-func (se *session) delegated() bool {
-	return se.TrustID != "" || se.AppCredID != "" || slices.Contains(se.Methods, "application_credential")
+// delegated tells whether a token stands for less than its user: a trust's, or one that no method of the user's own made.
+func (se *session) delegated() bool { return se.TrustID != "" || se.delegatedMethod() }
+
+// delegatedMethod tells whether anything but the user's own methods made a token; what is not known counts as delegation
+// (keystone/api/_shared/delegation.py).
+func (se *session) delegatedMethod() bool {
+	own := []string{"external", "kerberos", "mapped", "openid", "password", "saml2", "token", "totp", "x509"}
+	return len(se.Methods) == 0 || slices.ContainsFunc(se.Methods, func(m string) bool { return !slices.Contains(own, m) })
 }
 
 // primaryOnly refuses delegated tokens, which must not reach credentials that outlive the delegation.

@@ -104,7 +104,7 @@ func New(o Options) (*Service, error) {
 // API is the route table.
 func (s *Service) API() *api.Service {
 	return &api.Service{Name: "identity", Prefix: "/identity", Aliases: []api.Alias{{From: "/v3", To: "/v3"}}, Routes: s.routes(), Dialect: dialect(),
-		Policy: s.rules, Docs: s.o.Docs, Rewrite: rewrite, BodyLimit: 112 << 10}
+		Policy: s.rules, Docs: s.o.Docs, Rewrite: rewrite, BodyLimit: 112 << 10, Admit: admit}
 }
 
 func (s *Service) readEpoch(ctx context.Context) error {

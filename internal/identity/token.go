@@ -38,8 +38,23 @@ const (
 // methodBits is the order of keystone's [auth] methods, which its payloads number.
 var methodBits = [...]string{"external", "password", "token", "oauth1", "mapped", "application_credential"}
 
+// What makes tokens without being a method of authentication has bits of its own (keystone/auth/plugins/core.py, _PSEUDO_METHOD_BITS): a token must
+// not lose on its way that it is a delegated one.
+const (
+	ec2Method    = "ec2credential"
+	oauth2Method = "oauth2_credential"
+	ec2Bit       = 1 << 32
+	oauth2Bit    = 1 << 33
+)
+
 func packMethods(methods []string) (n int64) {
 	for _, m := range methods {
+		switch m {
+		case ec2Method:
+			n |= ec2Bit
+		case oauth2Method:
+			n |= oauth2Bit
+		}
 		for i, name := range methodBits {
 			if m == name {
 				n |= 1 << i
@@ -51,6 +66,12 @@ func packMethods(methods []string) (n int64) {
 
 func unpackMethods(n int64) []string {
 	methods := []string{}
+	if n&oauth2Bit != 0 {
+		methods = append(methods, oauth2Method)
+	}
+	if n&ec2Bit != 0 {
+		methods = append(methods, ec2Method)
+	}
 	for i := len(methodBits) - 1; i >= 0; i-- {
 		if n&(1<<i) != 0 {
 			methods = append(methods, methodBits[i])

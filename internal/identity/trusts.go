@@ -25,10 +25,9 @@ func (s *Service) trustRoutes() []api.Route {
 	}
 }
 
-// noDelegation refuses delegated tokens that want to manage trusts; a trust's own token may redelegate.
-func noDelegation(r *api.Request, trustMay bool) error {
-	se := sessionOf(r)
-	if se == nil || !se.delegated() || trustMay && se.TrustID != "" {
+// noDelegation refuses tokens of delegated methods that want to manage trusts; a trust's own token may redelegate, if the user's own methods made it.
+func noDelegation(r *api.Request) error {
+	if se := sessionOf(r); se == nil || !se.delegatedMethod() {
 		return nil
 	}
 	return forbiddenAction("Delegated tokens cannot manage trusts.")
@@ -51,7 +50,7 @@ func (s *Service) listTrusts(ctx context.Context, r *api.Request, _ api.None) (a
 	if err != nil {
 		return nil, err
 	}
-	if err := noDelegation(r, true); err != nil {
+	if err := noDelegation(r); err != nil {
 		return nil, err
 	}
 	list, err := inRead(ctx, s, func(tx *db.Tx) ([]doc, error) {
@@ -104,7 +103,7 @@ func (s *Service) showTrust(ctx context.Context, r *api.Request, _ api.None) (do
 		if err != nil {
 			return nil, err
 		}
-		if err := noDelegation(r, true); err != nil {
+		if err := noDelegation(r); err != nil {
 			return nil, err
 		}
 		if err := s.showRoles(tx, r, d); err != nil {
@@ -120,6 +119,9 @@ func (s *Service) listTrustRoles(ctx context.Context, r *api.Request, _ api.None
 		if err != nil {
 			return nil, err
 		}
+		if err := noDelegation(r); err != nil {
+			return nil, err
+		}
 		if err := s.showRoles(tx, r, d); err != nil {
 			return nil, err
 		}
@@ -131,6 +133,9 @@ func (s *Service) showTrustRole(ctx context.Context, r *api.Request, _ api.None)
 	return inRead(ctx, s, func(tx *db.Tx) (doc, error) {
 		d, err := s.trustFor(tx, r, "identity:get_role_for_trust")
 		if err != nil {
+			return nil, err
+		}
+		if err := noDelegation(r); err != nil {
 			return nil, err
 		}
 		id := r.Path("role_id")
@@ -154,7 +159,7 @@ func (s *Service) createTrust(ctx context.Context, r *api.Request, in map[string
 	if err != nil {
 		return nil, err
 	}
-	if err := noDelegation(r, true); err != nil {
+	if err := noDelegation(r); err != nil {
 		return nil, err
 	}
 	roles, _ := d["roles"].([]any)
@@ -358,7 +363,7 @@ func (s *Service) deleteTrust(ctx context.Context, r *api.Request, _ api.None) (
 		if err != nil {
 			return err
 		}
-		if err := noDelegation(r, true); err != nil {
+		if err := noDelegation(r); err != nil {
 			return err
 		}
 		return s.endTrust(tx, str(d, "id"))

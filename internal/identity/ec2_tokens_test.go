@@ -111,7 +111,9 @@ func TestDelegatedEC2Credentials(t *testing.T) {
 		cred := func(token, user, access, extra string) string {
 			return c.as(token, 201, "POST", "/v3/credentials", blobOf(user, proj, access, extra)).str("credential.id")
 		}
-		sum := func(access string) reply { return c.send(service, "POST", "/v3/ec2tokens", ec2Body(access, "s", c.now())) }
+		sum := func(access string) reply {
+			return c.send(service, "POST", "/v3/ec2tokens", ec2Body(access, "s", c.now()))
+		}
 		ids := cred(kimTok, kim, "trusted", `,"trust_id":"`+trust+`"`)
 		if r := sum("trusted"); r.code != 200 || r.str("token.OS-TRUST:trust.id") != trust || r.str("token.user.id") != kim || len(r.at("token.roles").([]any)) != 1 {
 			t.Error("trust: ", r.raw)

@@ -77,6 +77,9 @@ func (s *Service) trustFor(tx *db.Tx, r *api.Request, rule string) (doc, error) 
 	if d["remaining_uses"] == int64(0) {
 		return nil, s.trust.notFound(r.Path("trust_id"))
 	}
+	if _, err := s.pedigree(tx, d); err != nil {
+		return nil, err
+	}
 	return d, r.Enforce(rule, about(r, "trust", d))
 }
 
@@ -170,6 +173,10 @@ func (s *Service) createTrust(ctx context.Context, r *api.Request, in map[string
 		return nil, forbiddenAction("The authenticated user should match the trustor")
 	}
 	d["id"] = newID()
+	// What the server writes is not the client's to give: a trust that named another one as its origin would be worth that one's trustor.
+	for _, name := range []string{"redelegated_trust_id", "deleted_at"} {
+		delete(d, name)
+	}
 	return inWrite(ctx, s, func(tx *db.Tx) (doc, error) {
 		d := clone(d)
 		if err := s.completeTrust(tx, r, d); err != nil {
@@ -250,7 +257,23 @@ func (s *Service) completeTrust(tx *db.Tx, r *api.Request, d doc) error {
 	} else {
 		d["expires_at"] = nil
 	}
-	return s.redelegation(d, parent, ids)
+	if err := s.redelegation(d, parent, ids); err != nil {
+		return err
+	}
+	return onlyTrust(tx, d)
+}
+
+// onlyTrust refuses a second trust of the same people, project and end, which upstream's table does; without an end there may be many.
+func onlyTrust(tx *db.Tx, d doc) error {
+	if d["expires_at"] == nil || str(d, "project_id") == "" {
+		return nil
+	}
+	n, err := db.One(tx, db.Value[int64], `SELECT count(*) FROM identity_trusts WHERE trustor_user_id = $1 AND trustee_user_id = $2 AND project_id = $3 AND impersonation = $4 AND expires_at = $5 AND deleted_at = 0`,
+		d["trustor_user_id"], d["trustee_user_id"], d["project_id"], truth(d, "impersonation"), d["expires_at"])
+	if err == nil && n > 0 {
+		err = duplicate("trust", "ID", str(d, "id"))
+	}
+	return err
 }
 
 // trustorHas verifies that the trustor, or the first one of a chain, has the roles.
@@ -266,16 +289,12 @@ func (s *Service) trustorHas(tx *db.Tx, d, parent doc, ids []string) error {
 		return err
 	}
 	trustor := str(d, "trustor_user_id")
-	for origin, n := parent, 0; origin != nil && n < 10; n++ {
-		trustor = str(origin, "trustor_user_id")
-		up := str(origin, "redelegated_trust_id")
-		if up == "" {
-			break
-		}
-		var err error
-		if origin, err = s.trust.get(tx, up); err != nil {
+	if parent != nil {
+		above, err := s.pedigree(tx, parent)
+		if err != nil {
 			return err
 		}
+		trustor = str(append([]doc{parent}, above...)[len(above)], "trustor_user_id")
 	}
 	has, err := effectiveRoles(tx, trustor, scope{project: project}, true)
 	if err != nil {

@@ -144,6 +144,9 @@ func (s *Service) SetPassword(ctx context.Context, domain, user, password string
 		if err != nil {
 			return err
 		}
+		if err := passwordless(tx, id); err != nil {
+			return err
+		}
 		if _, err := tx.Exec(`UPDATE identity_users SET password_hash = $1 WHERE id = $2`, hash, id); err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +30,11 @@ type Options struct {
 	BcryptCost int
 	// TokenLifetime is how long a token is good for; 0: 4 hours.
 	TokenLifetime time.Duration
+	// AppCredLimit and CredentialLimit are how many application credentials and other credentials a user may have ([application_credential] and
+	// [credential] user_limit); nil or negative: any number.
+	AppCredLimit, CredentialLimit *int
+	// LimitModel is keystone's [unified_limit] enforcement_model: flat or strict_two_level; empty: flat.
+	LimitModel string
 	// PolicyFile is an operator's policy.yaml, or empty.
 	PolicyFile []byte
 	Docs       *api.Docs
@@ -74,7 +80,7 @@ func New(o Options) (*Service, error) {
 	if o.Docs == nil {
 		o.Docs = api.NewDocs(8 << 20)
 	}
-	rules, err := policy.New(policy.Keystone())
+	rules, err := policy.New(slices.Concat(policy.Keystone(), serviceIdentityRules()))
 	if err != nil {
 		return nil, err
 	}

@@ -176,6 +176,13 @@ func (s *Service) toggleProject(tx *db.Tx, old, changes doc) error {
 
 // removeProject deletes a project with what belongs to it.
 func (s *Service) removeProject(tx *db.Tx, id string) error {
+	if u, err := s.serviceUser(tx, id); err == nil {
+		if err := s.removeUser(tx, str(u, "id")); err != nil {
+			return err
+		}
+	} else if !fault.Is(err, 404) {
+		return err
+	}
 	for _, q := range []string{
 		`DELETE FROM identity_assignments WHERE target_type = 'project' AND target_id = $1`,
 		`DELETE FROM identity_credentials WHERE project_id = $1`,

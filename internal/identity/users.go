@@ -84,6 +84,11 @@ func (s *Service) changeUser(tx *db.Tx, old, changes doc, hash string) (doc, err
 		return nil, err
 	}
 	newPassword := hash != ""
+	if newPassword {
+		if err := passwordless(tx, id); err != nil {
+			return nil, err
+		}
+	}
 	for _, m := range privateMembers {
 		delete(changes, m)
 	}
@@ -117,6 +122,7 @@ func (s *Service) removeUser(tx *db.Tx, id string) error {
 		`DELETE FROM identity_credentials WHERE user_id = $1`,
 		`DELETE FROM identity_application_credentials WHERE user_id = $1`,
 		`DELETE FROM identity_access_rules WHERE user_id = $1`,
+		`DELETE FROM identity_service_users WHERE user_id = $1`,
 	} {
 		if _, err := tx.Exec(q, id); err != nil {
 			return err

@@ -50,6 +50,7 @@ const expiredWindow = 48 * time.Hour
 type Service struct {
 	kinds
 	schemas   schemas
+	model     limitModel
 	o         Options
 	rules     *policy.Enforcer
 	passwords *passwords
@@ -96,6 +97,12 @@ func New(o Options) (*Service, error) {
 	s := &Service{kinds: newKinds(), schemas: newSchemas(), o: o, rules: rules, passwords: pw, tokens: &keyring{purpose: tokenKeys}, blobs: &keyring{purpose: credentialKeys},
 		sessions: newCache[string, *session](40000)}
 	ctx := context.Background()
+	if s.model, err = findLimitModel(o.LimitModel); err != nil {
+		return nil, fmt.Errorf("identity: %w", err)
+	}
+	if err := s.read(ctx, s.checkTrees); err != nil {
+		return nil, fmt.Errorf("identity: %w", err)
+	}
 	for _, ring := range []*keyring{s.tokens, s.blobs} {
 		if err := s.loadKeys(ctx, ring); err != nil {
 			return nil, fmt.Errorf("identity: keys: %w", err)

@@ -95,7 +95,7 @@ func (s *Service) checkPlace(tx *db.Tx, p doc) error {
 			return fault.BadRequest("cannot create a project in a branch containing a disabled project: %s", d["id"])
 		}
 	}
-	if len(above)+1 > maxTreeDepth+1 {
+	if len(above)+1 > s.treeDepth() {
 		return fault.Forbidden("Max hierarchy depth reached for %s branch.", str(p, "parent_id"))
 	}
 	return nil

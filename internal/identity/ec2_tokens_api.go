@@ -48,7 +48,7 @@ func (s *Service) signedBy(ctx context.Context, access string) (cred, blob doc, 
 		if cred == nil || str(cred, "type") != "ec2" {
 			return missing
 		}
-		cred, err = s.openCredential(cred, nil)
+		cred, err = s.openCredential(tx, cred, nil)
 		return err
 	})
 	if err != nil {

@@ -152,6 +152,9 @@ func (s *Service) mint(ctx context.Context, r *api.Request, p *authentication) (
 	if err != nil {
 		return nil, err
 	}
+	if err := s.refreshKeys(ctx); err != nil {
+		return nil, err
+	}
 	if se.id, err = s.seal(t); err != nil {
 		return nil, err
 	}

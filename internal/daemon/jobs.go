@@ -27,6 +27,7 @@ func (c *controller) runJobs(ctx context.Context, log *slog.Logger) {
 			}
 			return err
 		}},
+		{Name: "rotate-keys", Every: time.Hour, Run: c.identity.RotateDueKeys},
 	}, job.Options{Logger: log})
 }
 

@@ -21,15 +21,17 @@ var (
 
 // authentication is what the methods of a request have proved, and what scope is asked for.
 type authentication struct {
-	user     string
-	methods  []string
-	scope    scope
-	trust    string
-	appCred  string
-	unscoped bool // asked for by name
-	fixed    bool // the scope is given
-	expires  int64
-	parent   string // audit id at the head of the chain
+	user    string
+	methods []string
+	scope   scope
+	trust   string
+	appCred string
+	// accessToken is the OAuth 1.0 access token that signed the request.
+	accessToken string
+	unscoped    bool // asked for by name
+	fixed       bool // the scope is given
+	expires     int64
+	parent      string // audit id at the head of the chain
 }
 
 func domainRef() *schema.Schema {
@@ -103,8 +105,8 @@ func (s *Service) issueToken(ctx context.Context, r *api.Request, in map[string]
 	return b, nil
 }
 
-// supported are the methods that can be used; external, oauth1 and mapped need what this cloud does not have.
-var supported = []string{"password", "token", "application_credential"}
+// supported are the methods that can be used; external and mapped need what this cloud does not have.
+var supported = []string{"password", "token", "application_credential", "oauth1"}
 
 func (s *Service) authenticateFor(ctx context.Context, r *api.Request, auth doc) (*session, error) {
 	identity := object(auth, "identity")
@@ -142,6 +144,9 @@ func (s *Service) authenticateFor(ctx context.Context, r *api.Request, auth doc)
 	if p.user == "" {
 		return nil, unauthorized(errors.New("no method named a user"))
 	}
+	if p.appCred != "" && p.accessToken != "" {
+		return nil, unauthorized(errors.New("an application credential and an access token cannot both say what is lent"))
+	}
 	return s.mint(ctx, r, p)
 }
 
@@ -156,6 +161,9 @@ func (s *Service) prove(ctx context.Context, r *api.Request, method string, data
 		user, err = s.proveToken(ctx, r, data, auth, p)
 	case "application_credential":
 		user, err = s.proveAppCred(ctx, data, p)
+		p.methods = append([]string{method}, p.methods...)
+	case "oauth1":
+		user, err = s.proveOAuth(ctx, r, p)
 		p.methods = append([]string{method}, p.methods...)
 	}
 	if err != nil {
@@ -241,6 +249,8 @@ func (s *Service) proveToken(ctx context.Context, r *api.Request, data, auth doc
 	}
 	sc := object(auth, "scope")
 	switch {
+	case se.AccessTokenID != "":
+		return "", forbiddenAction("Using OAuth-scoped token to create another token. Create a new OAuth-scoped token instead")
 	case se.TrustID != "":
 		return "", forbiddenAction("Using trust-scoped token to create another token. Create a new trust-scoped token instead")
 	case se.System && (sc["project"] != nil || sc["domain"] != nil):

@@ -146,7 +146,7 @@ func (s *Service) signedIn(ctx context.Context, r *api.Request, cred, blob doc, 
 	return s.mint(ctx, r, p)
 }
 
-// delegateSigned binds the token to the trust or application credential that the ec2 credential was made by. Users write these blobs, so what a
+// delegateSigned binds the token to the trust, application credential or access token that the ec2 credential was made by. Users write these blobs, so what a
 // blob names counts only if it is the credential's own user's.
 func (s *Service) delegateSigned(tx *db.Tx, p *authentication, blob doc) error {
 	if id := str(blob, "trust_id"); id != "" {
@@ -183,6 +183,17 @@ func (s *Service) delegateSigned(tx *db.Tx, p *authentication, blob doc) error {
 			p.expires = end.UnixMicro()
 		}
 		p.appCred = id
+		return nil
+	}
+	if id := str(blob, "access_token_id"); id != "" {
+		t, err := accessToken(tx, id)
+		if err != nil {
+			return err
+		}
+		if t.user != p.user || t.project != p.scope.project || tx.NowMicros() > t.expires {
+			return unauthorized(errors.New("the access token is over, or of another user or project"))
+		}
+		p.accessToken, p.expires = id, t.expires
 	}
 	return nil
 }

@@ -210,6 +210,9 @@ func (s *Service) removeProject(tx *db.Tx, id string) error {
 			return err
 		}
 	}
+	if err := dropOAuth(tx, "project_id", id); err != nil {
+		return err
+	}
 	if err := addRevocation(tx, revocation{project: id}); err != nil {
 		return err
 	}

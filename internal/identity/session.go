@@ -31,6 +31,7 @@ type session struct {
 	domainEpoch int64
 	trust       *trustScope
 	appCred     *appCredScope
+	oauth       *oauthScope
 	caller      *api.Caller
 
 	mu     sync.Mutex
@@ -178,6 +179,8 @@ func (s *Service) resolveScope(tx *db.Tx, se *session) (err error) {
 			err = s.resolveTrust(tx, se)
 		case t.AppCredID != "":
 			err = s.resolveAppCred(tx, se)
+		case t.AccessTokenID != "":
+			err = s.resolveOAuth(tx, se)
 		default:
 			se.roles, err = effectiveRoles(tx, t.UserID, scope{project: t.ProjectID}, false)
 		}

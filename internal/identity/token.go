@@ -16,9 +16,11 @@ type Token struct {
 	System    bool
 	TrustID   string
 	AppCredID string
-	ExpiresAt int64 // microseconds
-	IssuedAt  int64
-	AuditIDs  []string // its own, then its first ancestor's
+	// AccessTokenID is the OAuth 1.0 access token that the token was made with.
+	AccessTokenID string
+	ExpiresAt     int64 // microseconds
+	IssuedAt      int64
+	AuditIDs      []string // its own, then its first ancestor's
 
 	// The epochs of the user (with its domain's) and of the scope (with its domain's) when it was issued. Upstream compares
 	// seconds instead, and so rejects what was issued in the second of a revocation (keystone/models/revoke_model.py).
@@ -31,6 +33,7 @@ const (
 	domainPayload   = 1
 	projectPayload  = 2
 	trustPayload    = 3
+	oauthPayload    = 7
 	systemPayload   = 8
 	appCredPayload  = 9
 )
@@ -107,6 +110,8 @@ func (t *Token) payload() []byte {
 		p = append(append([]any{systemPayload}, head...), append([]any{"all"}, tail...)...)
 	case t.TrustID != "":
 		p = append(append([]any{trustPayload}, head...), append(append([]any{packID(t.ProjectID)}, tail...), bare(t.TrustID))...)
+	case t.AccessTokenID != "":
+		p = append(append([]any{oauthPayload}, head...), append([]any{packID(t.ProjectID), packID(t.AccessTokenID)}, tail...)...)
 	case t.AppCredID != "":
 		p = append(append([]any{appCredPayload}, head...), append(append([]any{packID(t.ProjectID)}, tail...), packID(t.AppCredID))...)
 	case t.ProjectID != "":
@@ -191,6 +196,8 @@ func parsePayload(b []byte, issued time.Time) (*Token, error) {
 		t.DomainID = r.bareID()
 	case projectPayload, trustPayload, appCredPayload:
 		t.ProjectID = r.id()
+	case oauthPayload:
+		t.ProjectID, t.AccessTokenID = r.id(), r.id()
 	case systemPayload:
 		t.System = r.bareID() == "all"
 		r.bad = r.bad || !t.System

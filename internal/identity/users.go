@@ -131,6 +131,9 @@ func (s *Service) removeUser(tx *db.Tx, id string) error {
 	if _, err := tx.Exec(`UPDATE identity_trusts SET deleted_at = $1 WHERE deleted_at = 0 AND (trustor_user_id = $2 OR trustee_user_id = $2)`, tx.NowMicros(), id); err != nil {
 		return err
 	}
+	if err := dropOAuth(tx, "user_id", id); err != nil {
+		return err
+	}
 	if err := addRevocation(tx, revocation{user: id}); err != nil {
 		return err
 	}

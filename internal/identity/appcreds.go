@@ -26,8 +26,8 @@ func (s *Service) appCredRoutes() []api.Route {
 	}
 }
 
-// noTrust refuses delegated tokens; an application credential's own are looked at further (keystone/api/users.py, _block_delegated_token_app_creds).
-func noTrust(r *api.Request) error {
+// ownOrAppCred refuses delegated tokens; an application credential's own are looked at further (keystone/api/users.py, _block_delegated_token_app_creds).
+func ownOrAppCred(r *api.Request) error {
 	if se := sessionOf(r); se != nil && se.delegated() && !slices.Contains(se.Methods, "application_credential") {
 		return forbidden(nil)
 	}
@@ -74,7 +74,7 @@ func (s *Service) listAppCreds(ctx context.Context, r *api.Request, _ api.None) 
 		if _, err := s.credentialsOf(tx, r, r.Path("user_id"), "identity:list_application_credentials", false); err != nil {
 			return nil, err
 		}
-		if err := noTrust(r); err != nil {
+		if err := ownOrAppCred(r); err != nil {
 			return nil, err
 		}
 		all, err := s.appCred.all(tx, &l.where)
@@ -113,7 +113,7 @@ func (s *Service) createAppCred(ctx context.Context, r *api.Request, in map[stri
 	if err != nil {
 		return nil, err
 	}
-	if err := noTrust(r); err != nil {
+	if err := ownOrAppCred(r); err != nil {
 		return nil, err
 	}
 	if err := unrestrictedOnly(r); err != nil {
@@ -293,7 +293,7 @@ func (s *Service) appCredFor(tx *db.Tx, r *api.Request, rule string, change bool
 	if served, err = s.credentialsOf(tx, r, owner, rule, change); err != nil {
 		return nil, "", err
 	}
-	if err := noTrust(r); err != nil {
+	if err := ownOrAppCred(r); err != nil {
 		return nil, "", err
 	}
 	if d == nil {
@@ -338,7 +338,7 @@ func (s *Service) listAccessRules(ctx context.Context, r *api.Request, _ api.Non
 		if _, err := s.credentialsOf(tx, r, r.Path("user_id"), "identity:list_access_rules", false); err != nil {
 			return nil, err
 		}
-		if err := noTrust(r); err != nil {
+		if err := ownOrAppCred(r); err != nil {
 			return nil, err
 		}
 		l := listing{kind: s.accessRule, filters: []string{"service", "path", "method"}}
@@ -360,7 +360,7 @@ func (s *Service) accessRuleFor(tx *db.Tx, r *api.Request, rule string, change b
 	if _, err := s.credentialsOf(tx, r, r.Path("user_id"), rule, change); err != nil {
 		return nil, err
 	}
-	if err := noTrust(r); err != nil {
+	if err := ownOrAppCred(r); err != nil {
 		return nil, err
 	}
 	d, err := s.accessRule.get(tx, r.Path("access_rule_id"))

@@ -62,7 +62,8 @@ func (s *Service) known(tx *db.Tx, d doc, what string) error {
 	return nil
 }
 
-func limitConflict(k *kind, err error) error {
+// storeConflict words the database's own refusal of a second row of the same.
+func storeConflict(k *kind, err error) error {
 	if db.IsConflict(err, "") {
 		return conflict(k.singular, "Duplicate entry")
 	}
@@ -109,7 +110,7 @@ func (s *Service) createMany(ctx context.Context, r *api.Request, k *kind, list 
 		}
 		for _, d := range all {
 			if err := k.insert(tx, d); err != nil {
-				return nil, limitConflict(k, err)
+				return nil, storeConflict(k, err)
 			}
 			got, err := k.get(tx, str(d, "id"))
 			if err != nil {

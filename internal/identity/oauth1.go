@@ -29,8 +29,9 @@ func (s *Service) consumerSecret(tx *db.Tx, id string) (string, error) {
 	return str(d, "secret"), nil
 }
 
-// askForGrant makes the request token of a consumer that proved to be it.
-func (s *Service) askForGrant(tx *db.Tx, q oauthRequest, consumer, project string) (t grantToken, err error) {
+// checkAsk verifies that a consumer asks for a request token; it gives the token, which is not stored yet. Anybody may send such a request, so it takes a
+// good one to reach the writer.
+func (s *Service) checkAsk(tx *db.Tx, q oauthRequest, consumer, project string) (t grantToken, err error) {
 	if _, err := s.project.get(tx, project); err != nil {
 		return t, err
 	}
@@ -47,8 +48,7 @@ func (s *Service) askForGrant(tx *db.Tx, q oauthRequest, consumer, project strin
 	if err := q.verify(secret, ""); err != nil {
 		return t, unauthorized(err)
 	}
-	t = grantToken{id: newID(), secret: newID(), project: project, consumer: consumer, expires: s.o.Now().Add(requestTokenTerm).UnixMicro()}
-	return t, insertRequestToken(tx, t)
+	return grantToken{id: newID(), secret: newID(), project: project, consumer: consumer, expires: s.o.Now().Add(requestTokenTerm).UnixMicro()}, nil
 }
 
 // newVerifier is what the authorising user passes on to the consumer by hand; it has no letters that look alike.
@@ -99,8 +99,8 @@ func (s *Service) giveGrant(tx *db.Tx, id, user string, list any) (verifier stri
 	return t.verifier, authorizeRequestToken(tx, t)
 }
 
-// takeGrant exchanges an authorised request token for an access token.
-func (s *Service) takeGrant(tx *db.Tx, q oauthRequest) (t grantToken, err error) {
+// checkTake verifies that a consumer may exchange an authorised request token; it gives the access token, which is not stored yet.
+func (s *Service) checkTake(tx *db.Tx, q oauthRequest) (t grantToken, err error) {
 	asked, err := requestToken(tx, q.params["oauth_token"])
 	if err != nil {
 		return t, err
@@ -125,8 +125,7 @@ func (s *Service) takeGrant(tx *db.Tx, q oauthRequest) (t grantToken, err error)
 	if err := q.verify(secret, asked.secret); err != nil {
 		return t, unauthorized(err)
 	}
-	t = grantToken{id: newID(), secret: newID(), user: asked.user, project: asked.project, roles: asked.roles, consumer: consumer, expires: s.o.Now().Add(accessTokenTerm).UnixMicro()}
-	return t, exchangeRequestToken(tx, asked.id, t)
+	return grantToken{id: newID(), secret: newID(), user: asked.user, project: asked.project, roles: asked.roles, consumer: consumer, expires: s.o.Now().Add(accessTokenTerm).UnixMicro()}, nil
 }
 
 // proveOAuth is the method oauth1: a request signed with an access token (keystone/auth/plugins/oauth1.py).

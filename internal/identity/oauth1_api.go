@@ -73,11 +73,12 @@ func (s *Service) createRequestToken(ctx context.Context, r *api.Request, _ api.
 	if project == "" {
 		return nil, expecting("Requested-Project-Id", "request")
 	}
-	t, err := inWrite(ctx, s, func(tx *db.Tx) (grantToken, error) { return s.askForGrant(tx, q, consumer, project) })
+	t, err := inRead(ctx, s, func(tx *db.Tx) (grantToken, error) { return s.checkAsk(tx, q, consumer, project) })
 	if err != nil {
 		return nil, err
 	}
-	return formAnswer(t), nil
+	// No token of the cloud depends on it, so the epoch stays.
+	return formAnswer(t), s.o.DB.Write(ctx, func(tx *db.Tx) error { return insertRequestToken(tx, t) })
 }
 
 func (s *Service) createAccessToken(ctx context.Context, r *api.Request, _ api.None) (*api.Stream, error) {
@@ -90,11 +91,11 @@ func (s *Service) createAccessToken(ctx context.Context, r *api.Request, _ api.N
 			return nil, err
 		}
 	}
-	t, err := inWrite(ctx, s, func(tx *db.Tx) (grantToken, error) { return s.takeGrant(tx, q) })
+	t, err := inRead(ctx, s, func(tx *db.Tx) (grantToken, error) { return s.checkTake(tx, q) })
 	if err != nil {
 		return nil, err
 	}
-	return formAnswer(t), nil
+	return formAnswer(t), s.o.DB.Write(ctx, func(tx *db.Tx) error { return exchangeRequestToken(tx, q.params["oauth_token"], t) })
 }
 
 func (s *Service) authorizeRequest(ctx context.Context, r *api.Request, in map[string]any) (doc, error) {

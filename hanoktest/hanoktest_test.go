@@ -110,8 +110,17 @@ func (s *session) boot() (status, fault string) {
 
 func TestAServerBoots(t *testing.T) {
 	t.Parallel()
-	if status, fault := login(t, hanoktest.Start(t, hanoktest.Nodes(1))).boot(); status != "ACTIVE" {
+	s := login(t, hanoktest.Start(t, hanoktest.Nodes(1)))
+	if status, fault := s.boot(); status != "ACTIVE" {
 		t.Errorf("%s: %s", status, fault)
+	}
+	var hosts struct{ Hypervisors []struct{ ID int } }
+	s.do("GET", "compute", "/os-hypervisors", "", 200, &hosts)
+	for _, h := range hosts.Hypervisors {
+		s.do("GET", "compute", fmt.Sprintf("/os-hypervisors/%d/uptime", h.ID), "", 200, nil)
+	}
+	if len(hosts.Hypervisors) != 1 {
+		t.Error(hosts)
 	}
 }
 

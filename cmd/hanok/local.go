@@ -10,6 +10,7 @@ import (
 	"github.com/hanok-cloud/hanok/internal/config"
 	"github.com/hanok-cloud/hanok/internal/daemon"
 	"github.com/hanok-cloud/hanok/internal/doctor"
+	"github.com/hanok-cloud/hanok/internal/identity/conf"
 )
 
 type statusCmd struct{}
@@ -82,6 +83,7 @@ func (doctorCmd) Run(ctx context.Context, g *globals) error {
 type configCmd struct {
 	Explain   configExplainCmd   `cmd:"" help:"Print every setting with its meaning and the value in force."`
 	Reference configReferenceCmd `cmd:"" help:"Print the reference page of all settings (docs/config.md)."`
+	Keystone  configKeystoneCmd  `cmd:"" help:"Print every option of keystone.conf with its meaning and the value in force."`
 }
 
 type configExplainCmd struct{}
@@ -99,6 +101,23 @@ type configReferenceCmd struct{}
 
 func (configReferenceCmd) Run() error {
 	fmt.Print(config.Reference())
+	return nil
+}
+
+type configKeystoneCmd struct {
+	Reference bool `help:"Print the reference page instead (docs/keystone-conf.md)."`
+}
+
+func (k configKeystoneCmd) Run(g *globals) error {
+	if k.Reference {
+		fmt.Print(conf.Reference())
+		return nil
+	}
+	c, err := conf.Load(g.keystoneConf(), true)
+	if err != nil {
+		return err
+	}
+	fmt.Print(c.Explain())
 	return nil
 }
 

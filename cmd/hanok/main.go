@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -29,7 +30,12 @@ func (g *globals) load() (*config.Config, daemon.Paths, error) {
 	if err != nil {
 		return nil, daemon.Paths{}, err
 	}
-	return c, daemon.Paths{Data: c.Data.Folder}, nil
+	return c, daemon.Paths{Data: c.Data.Folder, KeystoneConf: g.keystoneConf()}, nil
+}
+
+// keystoneConf is where identity's options may stand: beside the configuration file.
+func (g *globals) keystoneConf() string {
+	return filepath.Join(filepath.Dir(g.Config), "keystone.conf")
 }
 
 type cli struct {

@@ -41,12 +41,13 @@ type devCmd struct {
 	BootTime time.Duration `help:"How long a simulated guest takes to boot."`
 	FailRate float64       `help:"Share of boots that fail, 0 to 1."`
 	Password string        `help:"Admin password; random when empty." env:"HANOK_DEV_PASSWORD"`
+	Keystone string        `help:"File with identity's options (keystone.conf)." name:"keystone-conf" type:"path"`
 	Database string        `help:"Database URL instead of memory, for test/make-fixture.sh." hidden:""`
 }
 
 func (d devCmd) Run(ctx context.Context) error {
 	cloud, err := daemon.StartDev(ctx, daemon.DevOptions{
-		Listen: d.Listen, Nodes: d.Nodes, BootTime: d.BootTime, FailRate: d.FailRate, AdminPassword: d.Password, DatabaseURL: d.Database, LogTo: os.Stderr,
+		Listen: d.Listen, Nodes: d.Nodes, BootTime: d.BootTime, FailRate: d.FailRate, AdminPassword: d.Password, DatabaseURL: d.Database, KeystoneConf: d.Keystone, LogTo: os.Stderr,
 	})
 	if err != nil {
 		return err

@@ -99,6 +99,13 @@ func TestLife(t *testing.T) {
 	if c.results["c2"].Error == "" {
 		t.Error("an unknown call got no error")
 	}
+	c.want(nodeapi.Call{ID: "c3", Method: nodeapi.MethodPassword, GuestID: "s"}, nodeapi.Call{ID: "c4", Method: nodeapi.MethodClearPassword, GuestID: "s"})
+	c.wait(t, "password", func() bool { return len(c.results) == 4 })
+	for _, id := range []string{"c3", "c4"} {
+		if r := c.results[id]; r.Error != "" || len(r.Data) != 0 {
+			t.Errorf("the password of a guest that posted none: %+v", r)
+		}
+	}
 	g.Generation, g.Power = 5, nodeapi.PowerStopped
 	c.want(g)
 	c.waitPower(t, "s", nodeapi.ObservedStopped, 5)
@@ -533,6 +540,23 @@ func TestItemThatFails(t *testing.T) {
 		if c.reports != reports {
 			t.Error("still being applied")
 		}
+		n.stop()
+	})
+}
+
+// TestChangedRouterIsReported: a router that stays active has news for the controller when its item changed.
+func TestChangedRouterIsReported(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newController()
+		n := newNode(t, c, sim.New(sim.Options{}), sim.Network{})
+		n.start()
+		c.want(nodeapi.Router{ID: "r", AdminUp: true})
+		c.wait(t, "active", func() bool { return c.routers["r"].Active })
+		c.mu.Lock()
+		delete(c.routers, "r")
+		c.mu.Unlock()
+		c.want(nodeapi.Router{ID: "r", AdminUp: true, Interfaces: []nodeapi.ServicePort{{PortID: "leg"}}})
+		c.wait(t, "reported with its new leg", func() bool { return c.routers["r"].Active })
 		n.stop()
 	})
 }

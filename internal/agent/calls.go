@@ -16,6 +16,10 @@ func (a *Agent) call(c nodeapi.Call) {
 		switch c.Method {
 		case nodeapi.MethodConsoleLog:
 			res.Data, err = a.o.Guests.ConsoleLog(ctx, c.GuestID, c.Lines)
+		case nodeapi.MethodPassword:
+			res.Data, err = a.o.Network.Password(c.GuestID)
+		case nodeapi.MethodClearPassword:
+			err = a.o.Network.ClearPassword(c.GuestID)
 		default:
 			err = fmt.Errorf("this agent does not know the call %q", c.Method)
 		}

@@ -92,6 +92,10 @@ type NetworkDriver interface {
 	EnsurePort(ctx context.Context, portID string) (PortDevice, error)
 	// RemovePort removes the device after the guest let go of it. It is no error when it is not there.
 	RemovePort(ctx context.Context, portID string) error
+	// Password is the encrypted password that a guest posted to the metadata service; nil: none.
+	Password(guestID string) ([]byte, error)
+	// ClearPassword forgets it. It is no error when there is none.
+	ClearPassword(guestID string) error
 }
 
 // NetworkItems are all items that the node's network is made of, by id. A driver must not change them,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -104,7 +105,8 @@ func (r *reporter) setPort(p nodeapi.PortStatus) {
 	}
 }
 
-// network notes what Apply said, and forgets items that are gone.
+// network notes what Apply said, and forgets items that are gone. A changed router is reported even if its status is the same: the
+// controller takes the status of its new legs and floating IPs from that.
 func (r *reporter) network(s NetworkStatus, changed []nodeapi.ItemRef, items NetworkItems) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -112,7 +114,7 @@ func (r *reporter) network(s NetworkStatus, changed []nodeapi.ItemRef, items Net
 		r.setPort(p)
 	}
 	for _, rt := range s.Routers {
-		if old, ok := r.routers[rt.ID]; !ok || old != rt {
+		if old, ok := r.routers[rt.ID]; !ok || old != rt || slices.Contains(changed, nodeapi.ItemRef{Kind: nodeapi.KindRouter, ID: rt.ID}) {
 			r.routers[rt.ID] = rt
 			r.dirtyRtrs[rt.ID] = true
 			r.ring(false)

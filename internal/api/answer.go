@@ -32,6 +32,14 @@ func (r *Request) write(out any) error {
 		return nil
 	case JSON:
 		return r.writeJSON(code, v)
+	case *List:
+		r.writeHead(code, v.size())
+		if r.HTTP.Method != http.MethodHead {
+			b := r.blocks.Get().(*[]byte)
+			_ = v.writeTo(r.w, *b) // a client that went away is no error of ours
+			r.blocks.Put(b)
+		}
+		return nil
 	case *Stream:
 		return r.writeStream(code, v)
 	default:
@@ -43,14 +51,19 @@ func (r *Request) write(out any) error {
 	}
 }
 
-func (r *Request) writeJSON(code int, b []byte) error {
+// writeHead starts a JSON answer.
+func (r *Request) writeHead(code, size int) {
 	h := r.w.Header()
 	if h.Get("Content-Type") == "" {
 		h.Set("Content-Type", "application/json")
 	}
-	h.Set("Content-Length", strconv.Itoa(len(b)))
+	h.Set("Content-Length", strconv.Itoa(size))
 	r.w.WriteHeader(code)
 	r.writable = false
+}
+
+func (r *Request) writeJSON(code int, b []byte) error {
+	r.writeHead(code, len(b))
 	if r.HTTP.Method != http.MethodHead {
 		_, _ = r.w.Write(b) // a client that went away is no error of ours
 	}

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"container/list"
+	"io"
 	"sync"
 )
 
@@ -68,27 +69,70 @@ func (d *Docs) Put(k DocKey, b []byte) {
 	}
 }
 
-// ListJSON is {"key":[doc,doc,…], …extra}: extra is an encoded object of further members ("servers_links"), or nil.
+// List is an answer of documents: {"key":[doc,doc,…], …extra}. Extra is an encoded object of further members ("servers_links"), or nil. It is
+// sent piece by piece, without being put together in memory first.
+type List struct {
+	Key   string
+	Docs  [][]byte
+	Extra []byte
+}
+
+// ListJSON is a list put together.
 func ListJSON(key string, docs [][]byte, extra []byte) JSON {
-	n := len(key) + 8 + len(extra)
-	for _, d := range docs {
-		n += len(d) + 1
-	}
-	b := bytes.NewBuffer(make([]byte, 0, n))
-	b.WriteString(`{"`)
-	b.WriteString(key)
-	b.WriteString(`":[`)
-	for i, d := range docs {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.Write(d)
-	}
-	b.WriteByte(']')
-	if len(extra) > 2 {
-		b.WriteByte(',')
-		b.Write(extra[1 : len(extra)-1])
-	}
-	b.WriteByte('}')
+	l := List{key, docs, extra}
+	b := bytes.NewBuffer(make([]byte, 0, l.size()))
+	_ = l.writeTo(b, nil) // a Buffer takes everything
 	return b.Bytes()
+}
+
+// size is the length of the encoded list.
+func (l *List) size() int {
+	n := len(`{"":[]}`) + len(l.Key) + max(0, len(l.Docs)-1)
+	for _, d := range l.Docs {
+		n += len(d)
+	}
+	if len(l.Extra) > 2 {
+		n += len(l.Extra) - 1
+	}
+	return n
+}
+
+// writeTo writes the list in pieces about as large as block's capacity, which it uses for them; without a block, document by document.
+func (l *List) writeTo(w io.Writer, block []byte) (err error) {
+	block = block[:0]
+	comma := []byte{','}
+	put := func(b []byte) {
+		switch {
+		case err != nil:
+		case len(block)+len(b) <= cap(block):
+			block = append(block, b...)
+		default:
+			if len(block) > 0 {
+				_, err = w.Write(block)
+				block = block[:0]
+			}
+			if err == nil && len(b) >= cap(block)/2 {
+				_, err = w.Write(b)
+			} else {
+				block = append(block, b...)
+			}
+		}
+	}
+	put([]byte(`{"` + l.Key + `":[`))
+	for i, d := range l.Docs {
+		if i > 0 {
+			put(comma)
+		}
+		put(d)
+	}
+	put([]byte{']'})
+	if len(l.Extra) > 2 {
+		put(comma)
+		put(l.Extra[1 : len(l.Extra)-1])
+	}
+	put([]byte{'}'})
+	if err == nil && len(block) > 0 {
+		_, err = w.Write(block)
+	}
+	return err
 }

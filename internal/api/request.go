@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/hanok-cloud/hanok/internal/api/schema"
@@ -27,7 +28,8 @@ type Request struct {
 	service  *Service
 	route    *Route
 	w        http.ResponseWriter
-	base     string // public endpoint, no final slash
+	blocks   *sync.Pool // of *[]byte to gather output in
+	base     string     // public endpoint, no final slash
 	query    url.Values
 	asked    bool // a rule was asked
 	status   int

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -38,7 +39,11 @@ type Options struct {
 type Server struct {
 	o        Options
 	services map[string]*mounted // by first path element
+	blocks   sync.Pool           // of *[]byte, which lists are sent in
 }
+
+// blockSize is large enough to make few writes of a long list.
+const blockSize = 64 << 10
 
 type mounted struct {
 	s     *Service
@@ -57,6 +62,7 @@ func NewServer(o Options) *Server {
 		o.BodyTimeout = 30 * time.Second
 	}
 	srv := &Server{o: o, services: map[string]*mounted{}}
+	srv.blocks.New = func() any { b := make([]byte, 0, blockSize); return &b }
 	for _, s := range o.Services {
 		m := mount(s)
 		srv.services[strings.TrimPrefix(s.Prefix, "/")] = m
@@ -154,7 +160,7 @@ func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func (srv *Server) serve(m *mounted, hw http.ResponseWriter, hr *http.Request, path string) {
 	start := time.Now()
 	w := &recorder{ResponseWriter: hw}
-	r := &Request{HTTP: hr, ID: "req-" + uuid.NewString(), service: m.s, w: w, base: srv.base(hr)}
+	r := &Request{HTTP: hr, ID: "req-" + uuid.NewString(), service: m.s, w: w, blocks: &srv.blocks, base: srv.base(hr)}
 	r.Log = srv.o.Logger.With("request_id", r.ID, "service", m.s.Name)
 	w.Header().Set("X-Openstack-Request-Id", r.ID)
 	if h := m.s.RequestIDHeader; h != "" {
@@ -319,7 +325,7 @@ func (srv *Server) authenticate(ctx context.Context, r *Request) (*Caller, error
 	if token == "" || srv.o.Auth == nil {
 		return nil, nil
 	}
-	c, err := srv.o.Auth.Authenticate(ctx, token)
+	c, err := srv.callerOf(ctx, r, token)
 	if err != nil {
 		return nil, err
 	}

@@ -37,6 +37,8 @@ type Service struct {
 	BodyLimit int64
 	// Docs keeps encoded documents; nil: none.
 	Docs *Docs
+	// IgnoresServiceTokens is set by the identity service: keystone's own middleware has no service roles.
+	IgnoresServiceTokens bool
 }
 
 // Alias maps a further path prefix to a prefix inside the service: {"/v3", "/v3"}.

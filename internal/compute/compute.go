@@ -147,7 +147,7 @@ func setDefaults(o *Options) {
 	}
 }
 
-// SetNodes joins the service to the hub; console logs need it.
+// SetNodes joins the service to the hub; console logs and passwords need it.
 func (s *Service) SetNodes(n Nodes) { s.nodes = n }
 
 // API is the route table.

@@ -38,7 +38,7 @@ type usage struct{ instances, cores, ram int64 }
 
 func serverUsage(tx *db.Tx, project, user string) (usage, error) {
 	var w db.Where
-	w.Add("project_id = ?", project).Add("NOT deleted")
+	w.Add("project_id = ?", project).Add("deleted = FALSE")
 	if user != "" {
 		w.Add("user_id = ?", user)
 	}

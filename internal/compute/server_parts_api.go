@@ -69,14 +69,6 @@ func (s *Service) diagnostics(ctx context.Context, r *api.Request, _ api.None) (
 	return out, err
 }
 
-func (s *Service) showPassword(ctx context.Context, r *api.Request, _ api.None) (map[string]string, error) {
-	return map[string]string{"password": ""}, s.readServer(ctx, r, "os_compute_api:os-server-password:show", func(*db.Tx, *Server) error { return nil })
-}
-
-func (s *Service) clearPassword(ctx context.Context, r *api.Request, _ api.None) (api.None, error) {
-	return api.None{}, s.readServer(ctx, r, "os_compute_api:os-server-password:clear", func(*db.Tx, *Server) error { return nil })
-}
-
 func (s *Service) indexAttachments(ctx context.Context, r *api.Request, _ api.None) (map[string]any, error) {
 	return map[string]any{"volumeAttachments": []any{}}, s.readServer(ctx, r, pVolumes+"index", func(*db.Tx, *Server) error { return nil })
 }

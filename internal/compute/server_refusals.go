@@ -13,8 +13,8 @@ import (
 	"github.com/hanok-cloud/hanok/internal/nodehub"
 )
 
-// consoleTimeout is how long a console log may take to come from the node.
-const consoleTimeout = 10 * time.Second
+// nodeTimeout is how long a node may take to answer.
+const nodeTimeout = 10 * time.Second
 
 // consoleOutput asks the node's agent for the guest's console log.
 func (s *Service) consoleOutput(ctx context.Context, r *api.Request, arg any) (any, error) {
@@ -39,7 +39,7 @@ func (s *Service) consoleOutput(ctx context.Context, r *api.Request, arg any) (a
 	if s.nodes == nil {
 		return nil, notSupported()
 	}
-	ctx, stop := context.WithTimeout(ctx, consoleTimeout)
+	ctx, stop := context.WithTimeout(ctx, nodeTimeout)
 	defer stop()
 	text, err := s.nodes.Call(ctx, v.Host, nodeapi.Call{Method: nodeapi.MethodConsoleLog, GuestID: v.ID, Lines: lines, RequestID: r.ID})
 	if errors.Is(err, nodehub.ErrNotConnected) {

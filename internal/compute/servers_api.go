@@ -62,11 +62,11 @@ func (s *Service) readServer(ctx context.Context, r *api.Request, rule string, f
 	})
 }
 
-func (s *Service) indexServers(ctx context.Context, r *api.Request, _ api.None) (api.JSON, error) {
+func (s *Service) indexServers(ctx context.Context, r *api.Request, _ api.None) (*api.List, error) {
 	return s.listServers(ctx, r, false)
 }
 
-func (s *Service) detailServers(ctx context.Context, r *api.Request, _ api.None) (api.JSON, error) {
+func (s *Service) detailServers(ctx context.Context, r *api.Request, _ api.None) (*api.List, error) {
 	return s.listServers(ctx, r, true)
 }
 
@@ -77,7 +77,7 @@ type listed struct {
 	host     string
 }
 
-func (s *Service) listServers(ctx context.Context, r *api.Request, detail bool) (api.JSON, error) {
+func (s *Service) listServers(ctx context.Context, r *api.Request, detail bool) (*api.List, error) {
 	var docs [][]byte
 	var last string
 	var limit int
@@ -111,7 +111,7 @@ func (s *Service) listServers(ctx context.Context, r *api.Request, detail bool) 
 			return nil, err
 		}
 	}
-	return api.ListJSON("servers", docs, extra), nil
+	return &api.List{Key: "servers", Docs: docs, Extra: extra}, nil
 }
 
 // matching runs the list's query.
@@ -244,7 +244,7 @@ func (s *Service) serverDocs(tx *db.Tx, r *api.Request, rows []listed, detail bo
 	if len(missing) == 0 {
 		return docs, nil
 	}
-	servers, err := serversByID(tx, missing)
+	servers, err := listedServers(tx, missing)
 	if err != nil {
 		return nil, err
 	}

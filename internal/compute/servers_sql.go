@@ -184,19 +184,3 @@ func storeServer(tx *db.Tx, v *Server, by writer, now int64) (err error) {
 	_, err = tx.Exec(by.update, args...)
 	return err
 }
-
-// serversByID reads several servers, in any order.
-func serversByID(tx *db.Tx, ids []string) ([]*Server, error) {
-	var out []*Server
-	for len(ids) > 0 {
-		n := min(len(ids), 500)
-		var w db.Where
-		w.In("id", ids[:n])
-		part, err := db.All(tx, scanServer, `SELECT `+serverColumns+` FROM servers`+w.SQL(), w.Args()...)
-		if err != nil {
-			return nil, err
-		}
-		out, ids = append(out, part...), ids[n:]
-	}
-	return out, nil
-}

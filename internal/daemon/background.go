@@ -17,7 +17,11 @@ import (
 )
 
 // Paths are the files of one cloud on this machine.
-type Paths struct{ Data string }
+type Paths struct {
+	Data string
+	// KeystoneConf is the file of identity's options, which may be missing.
+	KeystoneConf string
+}
 
 // PIDFile names the daemon's process: pid and start time.
 func (p Paths) PIDFile() string { return filepath.Join(p.Data, "run", "hanok.pid") }

@@ -18,6 +18,7 @@ import (
 	"github.com/hanok-cloud/hanok/internal/config"
 	"github.com/hanok-cloud/hanok/internal/db"
 	"github.com/hanok-cloud/hanok/internal/identity"
+	"github.com/hanok-cloud/hanok/internal/identity/conf"
 	"github.com/hanok-cloud/hanok/internal/image"
 	"github.com/hanok-cloud/hanok/internal/network"
 	"github.com/hanok-cloud/hanok/internal/nodehub"
@@ -31,7 +32,9 @@ type controllerOptions struct {
 	KEK         []byte
 	ImageDir    string
 	// PolicyDir may hold identity.yaml, compute.yaml, …: overrides of policy rules. Empty: none.
-	PolicyDir  string
+	PolicyDir string
+	// Conf are identity's options; nil: all defaults.
+	Conf       *conf.Config
 	BcryptCost int
 	Logger     *slog.Logger
 }
@@ -82,7 +85,7 @@ func newController(ctx context.Context, o controllerOptions) (c *controller, err
 	}
 	quota := cfg.Quota
 	if c.identity, err = identity.New(identity.Options{
-		DB: c.db, KEK: o.KEK, PublicEndpoint: cfg.Endpoint(), Region: cfg.API.Region, BcryptCost: o.BcryptCost,
+		DB: c.db, KEK: o.KEK, PublicEndpoint: cfg.Endpoint(), Region: cfg.API.Region, Conf: o.Conf, BcryptCost: o.BcryptCost,
 		PolicyFile: policies["identity"], Docs: api.NewDocs(docsBytes), Logger: o.Logger,
 	}); err != nil {
 		return nil, fmt.Errorf("identity: %w", err)

@@ -16,6 +16,7 @@ import (
 	"github.com/hanok-cloud/hanok/internal/client"
 	"github.com/hanok-cloud/hanok/internal/config"
 	"github.com/hanok-cloud/hanok/internal/demo"
+	"github.com/hanok-cloud/hanok/internal/identity/conf"
 )
 
 // DevOptions for StartDev.
@@ -26,6 +27,7 @@ type DevOptions struct {
 	FailRate      float64
 	AdminPassword string    // empty: random
 	DatabaseURL   string    // empty: in memory
+	KeystoneConf  string    // path of a keystone.conf; empty: none
 	Empty         bool      // without the flavors, images and networks of demo.Seed
 	LogTo         io.Writer // warnings and errors; nil: nowhere
 }
@@ -62,6 +64,12 @@ func StartDev(ctx context.Context, o DevOptions) (_ *Dev, err error) {
 	if o.FailRate < 0 || o.FailRate > 1 {
 		return nil, errors.New("--fail-rate must be 0 to 1")
 	}
+	options := conf.Default()
+	if o.KeystoneConf != "" {
+		if options, err = conf.Load(o.KeystoneConf, false); err != nil {
+			return nil, err
+		}
+	}
 	log := slog.New(slog.NewTextHandler(o.LogTo, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	cfg := config.Default()
 	cfg.API.Listen = []string{o.Listen}
@@ -86,7 +94,7 @@ func StartDev(ctx context.Context, o DevOptions) (_ *Dev, err error) {
 	}
 	if d.ctl, err = newController(ctx, controllerOptions{
 		Config: cfg, DatabaseURL: o.DatabaseURL, KEK: RandomKey(), ImageDir: filepath.Join(d.folder, "images"),
-		BcryptCost: bcrypt.MinCost, Logger: log,
+		Conf: options, BcryptCost: bcrypt.MinCost, Logger: log,
 	}); err != nil {
 		return nil, err
 	}

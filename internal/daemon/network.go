@@ -57,3 +57,7 @@ func (n *nodeNetwork) EnsurePort(ctx context.Context, id string) (agent.PortDevi
 func (n *nodeNetwork) RemovePort(ctx context.Context, id string) error {
 	return n.driver.RemovePort(ctx, id)
 }
+
+func (n *nodeNetwork) Password(guestID string) ([]byte, error) { return n.driver.Password(guestID) }
+
+func (n *nodeNetwork) ClearPassword(guestID string) error { return n.driver.ClearPassword(guestID) }

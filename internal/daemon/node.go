@@ -31,8 +31,14 @@ func simulatedNode(c nodeapi.Controller, name string, o DevOptions, log *slog.Lo
 		Traits:                    []string{"COMPUTE_NODE", "COMPUTE_IMAGE_TYPE_QCOW2", "COMPUTE_IMAGE_TYPE_RAW", "COMPUTE_NET_ATTACH_INTERFACE"},
 		PhysicalInterfaceMappings: map[string]string{"provider": "sim0", "public": "sim1"}, EnableVXLAN: true, LocalIP: "127.0.0.1", L2Population: true,
 	}
+	booted := time.Now()
 	a, err := agent.New(agent.Options{
-		Node: func() nodeapi.Node { return facts }, Controller: c, Guests: sim.New(sim.Options{BootTime: o.BootTime, FailRate: o.FailRate}), Network: sim.Network{},
+		Node: func() nodeapi.Node {
+			n := facts
+			n.UptimeSeconds = 1 + int64(time.Since(booted).Seconds())
+			return n
+		},
+		Controller: c, Guests: sim.New(sim.Options{BootTime: o.BootTime, FailRate: o.FailRate}), Network: sim.Network{},
 		ConfigDrive: configDrive, BootSlots: -1, Logger: log,
 	})
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	agentnet "github.com/hanok-cloud/hanok/internal/agent/network"
 	"github.com/hanok-cloud/hanok/internal/config"
 	"github.com/hanok-cloud/hanok/internal/demo"
+	"github.com/hanok-cloud/hanok/internal/identity/conf"
 	"github.com/hanok-cloud/hanok/internal/nodeapi"
 	"github.com/hanok-cloud/hanok/internal/nodelink"
 	"github.com/hanok-cloud/hanok/internal/pki"
@@ -71,8 +72,12 @@ func runController(ctx context.Context, c *config.Config, paths Paths, version s
 	if err != nil {
 		return err
 	}
+	options, err := conf.Load(paths.KeystoneConf, true)
+	if err != nil {
+		return err
+	}
 	ctl, err := newController(ctx, controllerOptions{
-		Config: c, DatabaseURL: c.DatabaseURL(), KEK: kek, ImageDir: filepath.Join(paths.Data, "images"), PolicyDir: policyDir, Logger: log,
+		Config: c, DatabaseURL: c.DatabaseURL(), KEK: kek, ImageDir: filepath.Join(paths.Data, "images"), PolicyDir: policyDir, Conf: options, Logger: log,
 	})
 	if err != nil {
 		return err
@@ -192,8 +197,12 @@ func ResetPassword(ctx context.Context, c *config.Config, paths Paths, domain, u
 	if err != nil {
 		return "", err
 	}
+	options, err := conf.Load(paths.KeystoneConf, true)
+	if err != nil {
+		return "", err
+	}
 	ctl, err := newController(ctx, controllerOptions{
-		Config: c, DatabaseURL: c.DatabaseURL(), KEK: kek, ImageDir: filepath.Join(paths.Data, "images"), Logger: newLogger(c),
+		Config: c, DatabaseURL: c.DatabaseURL(), KEK: kek, ImageDir: filepath.Join(paths.Data, "images"), Conf: options, Logger: newLogger(c),
 	})
 	if err != nil {
 		return "", err

@@ -70,6 +70,10 @@ func (p *postgresDB) read(ctx context.Context, fn func(*Tx) error) error {
 	return p.once(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, fn)
 }
 
+func (p *postgresDB) query(ctx context.Context, fn func(*Tx) error) error {
+	return fn(p.d.begin(ctx, pgQuerier{p.pool}))
+}
+
 func (p *postgresDB) once(ctx context.Context, o *sql.TxOptions, fn func(*Tx) error) error {
 	tx, err := p.pool.BeginTx(ctx, o)
 	if err != nil {
@@ -157,14 +161,28 @@ func (b *bus) publishAll() {
 	b.publish(topics)
 }
 
-type pgQuerier struct{ tx *sql.Tx }
-
-func (q pgQuerier) exec(ctx context.Context, query string, args []any) (sql.Result, error) {
-	return q.tx.ExecContext(ctx, query, storable(args)...)
+// pgQuerier asks in a transaction, or without one when on is the pool.
+type pgQuerier struct {
+	on interface {
+		ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+		QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	}
 }
 
-func (q pgQuerier) query(ctx context.Context, query string, args []any) (*sql.Rows, error) {
-	return q.tx.QueryContext(ctx, query, storable(args)...)
+func (q pgQuerier) exec(ctx context.Context, query string, args []any) (int64, error) {
+	r, err := q.on.ExecContext(ctx, query, storable(args)...)
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
+func (q pgQuerier) query(ctx context.Context, query string, args []any) (rows, error) {
+	r, err := q.on.QueryContext(ctx, query, storable(args)...)
+	if err != nil {
+		return nil, err // a nil *sql.Rows would be a rows that is not nil
+	}
+	return r, nil
 }
 
 // constraint reads the violated constraint out of either engine's error.

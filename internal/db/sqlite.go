@@ -2,7 +2,6 @@ package db
 
 import (
 	"context"
-	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -20,10 +19,10 @@ import (
 // the next one: each runs under its own savepoint, and all are answered after the common fsync.
 type sqliteDB struct {
 	d       *DB
-	pool    *sql.DB
 	writer  *sqliteConn
 	jobs    chan *writeJob
 	readers chan *sqliteConn // nil when everything runs on the writer's connection (in memory)
+	opened  int              // how many of them there are
 	mu      sync.Mutex       // in memory: one transaction at a time
 	closing chan struct{}
 	done    chan struct{}
@@ -79,7 +78,7 @@ func regexpLike(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, e
 	return int64(0), nil
 }
 
-func openSQLite(ctx context.Context, d *DB, path string, readers int) (*sqliteDB, error) {
+func openSQLite(d *DB, path string, readers int) (*sqliteDB, error) {
 	if err := registerFunctions(); err != nil {
 		return nil, err
 	}
@@ -97,17 +96,16 @@ func openSQLite(ctx context.Context, d *DB, path string, readers int) (*sqliteDB
 			pragmas.Add("_pragma", p)
 		}
 	}
-	pool, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+pragmas.Encode())
+	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + pragmas.Encode()
 	if memory {
-		pool, err = sql.Open("sqlite", ":memory:?"+pragmas.Encode())
+		dsn = ":memory:?" + pragmas.Encode()
 	}
+	driver, err := sqliteDriver()
 	if err != nil {
 		return nil, err
 	}
-	pool.SetMaxIdleConns(readers + 1)
-	s := &sqliteDB{d: d, pool: pool, jobs: make(chan *writeJob, 1024), closing: make(chan struct{}), done: make(chan struct{})}
-	if s.writer, err = newSQLiteConn(ctx, pool); err != nil {
-		_ = pool.Close()
+	s := &sqliteDB{d: d, jobs: make(chan *writeJob, 1024), closing: make(chan struct{}), done: make(chan struct{})}
+	if s.writer, err = openSQLiteConn(driver, dsn); err != nil {
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}
 	if memory {
@@ -116,21 +114,45 @@ func openSQLite(ctx context.Context, d *DB, path string, readers int) (*sqliteDB
 	}
 	s.readers = make(chan *sqliteConn, readers)
 	for range readers {
-		c, err := newSQLiteConn(ctx, pool)
+		c, err := openSQLiteConn(driver, dsn)
 		if err != nil {
-			_ = pool.Close()
-			return nil, err
+			return nil, errors.Join(err, s.closeConns())
 		}
 		s.readers <- c
+		s.opened++
 	}
 	go s.run()
 	return s, nil
 }
 
-func (s *sqliteDB) close() error {
-	s.once.Do(func() { close(s.closing) })
-	<-s.done
-	return s.pool.Close()
+func (s *sqliteDB) close() (err error) {
+	s.once.Do(func() {
+		close(s.closing)
+		<-s.done
+		err = s.closeConns()
+	})
+	return err
+}
+
+// closeConns waits for the reads under way and closes the connections.
+func (s *sqliteDB) closeConns() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.writer.close()
+	for range s.opened {
+		err = errors.Join(err, (<-s.readers).close())
+	}
+	return err
+}
+
+// closed tells whether the database was closed; in memory s.mu must be held.
+func (s *sqliteDB) closed() bool {
+	select {
+	case <-s.closing:
+		return true
+	default:
+		return false
+	}
 }
 
 var errClosed = errors.New("the database is closed")
@@ -143,6 +165,9 @@ func (s *sqliteDB) write(ctx context.Context, fn func(*Tx) error) error {
 	if s.readers == nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		if s.closed() {
+			return errClosed
+		}
 		s.group(j)
 	} else {
 		select {
@@ -254,16 +279,23 @@ func (s *sqliteDB) savepoint(j *writeJob) {
 	}
 }
 
+func (s *sqliteDB) query(ctx context.Context, fn func(*Tx) error) error { return s.read(ctx, fn) }
+
 func (s *sqliteDB) read(ctx context.Context, fn func(*Tx) error) (err error) {
 	c := s.writer
 	if s.readers == nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		if s.closed() {
+			return errClosed
+		}
 	} else {
 		select {
 		case c = <-s.readers:
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-s.closing:
+			return errClosed
 		}
 		defer func() { s.readers <- c }()
 	}
@@ -277,78 +309,6 @@ func (s *sqliteDB) read(ctx context.Context, fn func(*Tx) error) (err error) {
 		}
 	}()
 	return fn(s.d.begin(bg, c))
-}
-
-// sqliteConn prepares each statement once per connection.
-type sqliteConn struct {
-	conn  *sql.Conn
-	stmts map[string]*sql.Stmt
-}
-
-// stmtMax bounds a connection's statement cache: lists with many filters make many texts.
-const stmtMax = 1000
-
-func newSQLiteConn(ctx context.Context, pool *sql.DB) (*sqliteConn, error) {
-	c, err := pool.Conn(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &sqliteConn{conn: c, stmts: map[string]*sql.Stmt{}}, nil
-}
-
-func (c *sqliteConn) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
-	if st, ok := c.stmts[query]; ok {
-		return st, nil
-	}
-	if len(c.stmts) >= stmtMax {
-		for _, st := range c.stmts {
-			_ = st.Close()
-		}
-		clear(c.stmts)
-	}
-	st, err := c.conn.PrepareContext(ctx, numbered(query))
-	if err != nil {
-		return nil, err
-	}
-	c.stmts[query] = st
-	return st, nil
-}
-
-func (c *sqliteConn) exec(ctx context.Context, query string, args []any) (sql.Result, error) {
-	if len(args) == 0 && strings.Contains(query, ";") { // a migration: several statements
-		return c.conn.ExecContext(ctx, query)
-	}
-	st, err := c.stmt(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	return st.ExecContext(ctx, args...)
-}
-
-func (c *sqliteConn) query(ctx context.Context, query string, args []any) (*sql.Rows, error) {
-	st, err := c.stmt(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	return st.QueryContext(ctx, args...)
-}
-
-// numbered turns $1 into ?1: to SQLite "$1" is a name, numbered by where it first stands.
-func numbered(q string) string {
-	var b strings.Builder
-	quoted := false
-	for i := 0; i < len(q); i++ {
-		switch ch := q[i]; {
-		case ch == '\'':
-			quoted = !quoted
-			b.WriteByte(ch)
-		case ch == '$' && !quoted && i+1 < len(q) && q[i+1] >= '0' && q[i+1] <= '9':
-			b.WriteByte('?')
-		default:
-			b.WriteByte(ch)
-		}
-	}
-	return b.String()
 }
 
 // sqliteConstraint reads the violated constraint out of an error: "UNIQUE constraint failed: users.name".

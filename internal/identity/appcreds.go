@@ -177,13 +177,13 @@ func (s *Service) createAppCred(ctx context.Context, r *api.Request, in map[stri
 
 // roomForAppCred counts the user's application credentials against [application_credential] user_limit.
 func (s *Service) roomForAppCred(tx *db.Tx, user string) error {
-	most := s.o.AppCredLimit
-	if most == nil || *most < 0 {
+	most := s.o.Conf.ApplicationCredential.UserLimit
+	if most < 0 {
 		return nil
 	}
 	n, err := db.One(tx, db.Value[int64], `SELECT count(*) FROM identity_application_credentials WHERE user_id = $1`, user)
-	if err == nil && n >= int64(*most) {
-		err = fault.Forbidden("Unable to create additional application credentials, maximum of %d already exceeded for user.", *most)
+	if err == nil && n >= int64(most) {
+		err = fault.Forbidden("Unable to create additional application credentials, maximum of %d already exceeded for user.", most)
 	}
 	return err
 }

@@ -122,6 +122,7 @@ func TestAppCredExpiry(t *testing.T) {
 		}
 		c.must(200, "PATCH", "/v3/users/"+user, `{"user":{"enabled":true}}`)
 		c.shift.Store(int64(61 * time.Minute))
+		c.admin = c.login("admin", "secret", project("admin"))
 		if _, r := c.appLogin(id, secret); r.code != 401 || c.valid(app) != 404 {
 			t.Error("the credential is over: ", r.raw)
 		}

@@ -87,7 +87,7 @@ func (s *Service) effectiveAssignments(tx *db.Tx, q assignmentQuery) ([]assignme
 	w := &db.Where{}
 	w.Add("target_type <> 'system'")
 	if q.user != "" {
-		w.Add("(is_group = FALSE AND actor_id = ?) OR (is_group = TRUE AND actor_id IN (SELECT group_id FROM identity_members WHERE user_id = ?))", q.user, q.user)
+		actor{user: q.user}.assigned(tx, w)
 	}
 	if q.inherited != nil {
 		w.Add("inherited = ?", *q.inherited)
@@ -172,17 +172,17 @@ func readTree(tx *db.Tx) (map[string][]string, error) {
 
 // readMembers maps groups to their users.
 func readMembers(tx *db.Tx) (map[string][]string, error) {
-	return pairs(tx, `SELECT group_id, user_id FROM identity_members ORDER BY user_id`)
+	return pairs(tx, `SELECT group_id, user_id FROM identity_members UNION SELECT group_id, user_id FROM identity_expiring_members WHERE expires_at > $1 ORDER BY user_id`, tx.NowMicros())
 }
 
-func pairs(tx *db.Tx, q string) (map[string][]string, error) {
+func pairs(tx *db.Tx, q string, args ...any) (map[string][]string, error) {
 	out := map[string][]string{}
 	err := tx.Each(func(r db.Row) error {
 		var k, v string
 		err := r.Scan(&k, &v)
 		out[k] = append(out[k], v)
 		return err
-	}, q)
+	}, q, args...)
 	return out, err
 }
 

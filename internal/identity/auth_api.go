@@ -14,24 +14,24 @@ import (
 	"github.com/hanok-cloud/hanok/internal/fault"
 )
 
-var (
-	errNoProject = errors.New("a project-scoped token is required")
-	errPassword  = errors.New("invalid user name or password")
-)
+var errNoProject = errors.New("a project-scoped token is required")
 
 // authentication is what the methods of a request have proved, and what scope is asked for.
 type authentication struct {
-	user    string
-	methods []string
-	scope   scope
-	trust   string
-	appCred string
+	user     string
+	methods  []string
+	scope    scope
+	trust    string
+	appCred  string
+	unscoped bool // asked for by name
+	fixed    bool // the scope is given
+	expires  int64
+	parent   string // audit id at the head of the chain
+	// passcodes are those of the method totp, not spent yet.
+	passcodes []passcode
+	via       *federation
 	// accessToken is the OAuth 1.0 access token that signed the request.
 	accessToken string
-	unscoped    bool // asked for by name
-	fixed       bool // the scope is given
-	expires     int64
-	parent      string // audit id at the head of the chain
 }
 
 func domainRef() *schema.Schema {
@@ -105,9 +105,6 @@ func (s *Service) issueToken(ctx context.Context, r *api.Request, in map[string]
 	return b, nil
 }
 
-// supported are the methods that can be used; external and mapped need what this cloud does not have.
-var supported = []string{"password", "token", "application_credential", "oauth1"}
-
 func (s *Service) authenticateFor(ctx context.Context, r *api.Request, auth doc) (*session, error) {
 	identity := object(auth, "identity")
 	var methods []string
@@ -122,19 +119,24 @@ func (s *Service) authenticateFor(ctx context.Context, r *api.Request, auth doc)
 		}
 	}
 	for _, m := range methods {
-		if !slices.Contains(methodBits[:], m) {
-			return nil, fault.Unauthorized("Attempted to authenticate with an unsupported method.").Because(authHint{"methods": slices.Sorted(slices.Values(methodBits[:]))})
+		if !slices.Contains(s.o.Conf.Auth.Methods, m) {
+			return nil, fault.Unauthorized("Attempted to authenticate with an unsupported method.").Because(authHint{"methods": s.o.Conf.Auth.Methods})
 		}
-		if !slices.Contains(supported, m) {
+		if !s.offers(m) {
 			return nil, unauthorized(fmt.Errorf("the method %s is not offered", m))
 		}
 		if _, ok := identity[m].(map[string]any); !ok {
 			return nil, expecting(m, "identity")
 		}
 	}
-	p := &authentication{}
-	if err := s.readScope(ctx, r, auth, identity, methods, p); err != nil {
+	if err := s.disableInactive(ctx); err != nil {
 		return nil, err
+	}
+	ctx = claim(ctx, r, "")
+	p := &authentication{}
+	scopeErr := s.readScope(ctx, r, auth, identity, methods, p)
+	if scopeErr != nil && !isPlainUnauthorized(scopeErr) {
+		return nil, scopeErr
 	}
 	for _, m := range methods {
 		if err := s.prove(ctx, r, m, object(identity, m), auth, p); err != nil {
@@ -144,10 +146,30 @@ func (s *Service) authenticateFor(ctx context.Context, r *api.Request, auth doc)
 	if p.user == "" {
 		return nil, unauthorized(errors.New("no method named a user"))
 	}
+	if scopeErr != nil {
+		return nil, scopeErr
+	}
 	if p.appCred != "" && p.accessToken != "" {
 		return nil, unauthorized(errors.New("an application credential and an access token cannot both say what is lent"))
 	}
-	return s.mint(ctx, r, p)
+	if err := s.useReceipt(ctx, r, p); err != nil {
+		return nil, err
+	}
+	if err := s.spend(ctx, p); err != nil {
+		return nil, err
+	}
+	se, err := s.mint(ctx, r, p)
+	if err == nil && (slices.Contains(methods, "password") || slices.Contains(methods, "totp")) {
+		err = s.loggedIn(ctx, p.user)
+	}
+	return se, err
+}
+
+// isPlainUnauthorized tells a scope that is not there. It is answered after the methods were tried, and so as late and in the same words as a
+// wrong password: nobody learns which projects and domains there are. Upstream answers before it looks at the methods.
+func isPlainUnauthorized(err error) bool {
+	var hint authHint
+	return fault.Is(err, 401) && !errors.As(err, &hint)
 }
 
 func (s *Service) prove(ctx context.Context, r *api.Request, method string, data, auth doc, p *authentication) error {
@@ -159,6 +181,11 @@ func (s *Service) prove(ctx context.Context, r *api.Request, method string, data
 		p.methods = append([]string{method}, p.methods...)
 	case "token":
 		user, err = s.proveToken(ctx, r, data, auth, p)
+	case "totp":
+		user, err = s.proveTOTP(ctx, r, data, p)
+		p.methods = append([]string{method}, p.methods...)
+	case mappedMethod:
+		user, err = s.proveMapped(ctx, r, data, auth, p)
 	case "application_credential":
 		user, err = s.proveAppCred(ctx, data, p)
 		p.methods = append([]string{method}, p.methods...)
@@ -174,65 +201,6 @@ func (s *Service) prove(ctx context.Context, r *api.Request, method string, data
 	}
 	p.user = user
 	return nil
-}
-
-// findUser reads a user by id, or by name and domain.
-func (s *Service) findUser(tx *db.Tx, ref doc) (id, hash string, err error) {
-	var enabled, domainEnabled bool
-	scan := func(r db.Row) (string, error) {
-		err := r.Scan(&id, &hash, &enabled, &domainEnabled)
-		return id, err
-	}
-	const q = `SELECT u.id, u.password_hash, u.enabled, d.enabled FROM identity_users u JOIN identity_projects d ON d.id = u.domain_id `
-	switch {
-	case str(ref, "name") != "":
-		dom := object(ref, "domain")
-		if _, ok := ref["domain"]; !ok {
-			return "", "", expecting("domain", "user")
-		}
-		if str(dom, "name") != "" {
-			_, err = db.One(tx, scan, q+`WHERE d.is_domain = TRUE AND d.domain_id = '' AND d.name = $1 AND u.name = $2`, str(dom, "name"), str(ref, "name"))
-		} else if str(dom, "id") != "" {
-			_, err = db.One(tx, scan, q+`WHERE d.id = $1 AND u.name = $2`, str(dom, "id"), str(ref, "name"))
-		} else {
-			return "", "", expecting("id or name", "domain")
-		}
-	case str(ref, "id") != "":
-		_, err = db.One(tx, scan, q+`WHERE u.id = $1`, str(ref, "id"))
-	default:
-		return "", "", expecting("id or name", "user")
-	}
-	if errors.Is(err, db.ErrNotFound) || err == nil && !(enabled && domainEnabled) {
-		return "", "", nil
-	}
-	return id, hash, err
-}
-
-// knownUser is a user as far as a login needs it; empty when there is none.
-type knownUser struct{ id, hash string }
-
-func (s *Service) provePassword(ctx context.Context, r *api.Request, data doc) (string, error) {
-	if _, ok := data["user"]; !ok {
-		return "", expecting("user", "None")
-	}
-	ref := object(data, "user")
-	dom := object(ref, "domain")
-	key := fmt.Sprintf("user|%q|%q|%q|%q|%v", str(ref, "id"), str(ref, "name"), str(dom, "id"), str(dom, "name"), ref["domain"] == nil)
-	found, err := recall(ctx, s, r, key, small[knownUser], func(tx *db.Tx) (knownUser, error) {
-		id, hash, err := s.findUser(tx, ref)
-		return knownUser{id, hash}, err
-	})
-	if err != nil {
-		return "", err
-	}
-	ok, err := s.passwords.verify(ctx, found.hash, str(ref, "password"))
-	if err != nil {
-		return "", err
-	}
-	if !ok || found.id == "" {
-		return "", unauthorized(errPassword)
-	}
-	return found.id, nil
 }
 
 func (s *Service) proveToken(ctx context.Context, r *api.Request, data, auth doc, p *authentication) (string, error) {
@@ -257,8 +225,10 @@ func (s *Service) proveToken(ctx context.Context, r *api.Request, data, auth doc
 		return "", forbiddenAction("Using a system-scoped token to create a project-scoped or domain-scoped token is not allowed.")
 	case se.delegatedMethod():
 		return "", forbiddenAction("Using a delegated token to create another token is not allowed.")
+	case !s.o.Conf.Token.AllowRescopeScoped && (se.project != nil || se.domain != nil):
+		return "", forbiddenAction("rescope a scoped token")
 	}
-	p.parent = se.AuditIDs[len(se.AuditIDs)-1]
+	p.parent, p.via = se.AuditIDs[len(se.AuditIDs)-1], se.via
 	p.methods = append(append([]string{"token"}, p.methods...), se.Methods...)
 	return se.UserID, nil
 }
@@ -313,11 +283,11 @@ func (s *Service) findAppCred(tx *db.Tx, data doc) (string, error) {
 	if object(data, "user") == nil {
 		return "", expecting("user", "application credential")
 	}
-	user, _, err := s.findUser(tx, object(data, "user"))
-	if err != nil || user == "" {
+	u, err := s.findUser(tx, object(data, "user"))
+	if err != nil || !u.enabled {
 		return "", err
 	}
-	id, err := db.One(tx, db.Value[string], `SELECT id FROM identity_application_credentials WHERE user_id = $1 AND name = $2`, user, str(data, "name"))
+	id, err := db.One(tx, db.Value[string], `SELECT id FROM identity_application_credentials WHERE user_id = $1 AND name = $2`, u.id, str(data, "name"))
 	if errors.Is(err, db.ErrNotFound) {
 		return "", nil
 	}

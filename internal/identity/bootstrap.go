@@ -101,8 +101,14 @@ func (s *Service) bootstrap(tx *db.Tx, adminHash string) error {
 	}
 	if adminHash != "" {
 		user, err := ensure(s.user, newID(), "domain_id = $1 AND name = 'admin'", []any{defaultDomain},
-			doc{"name": "admin", "domain_id": defaultDomain, "enabled": true, "options": doc{}}, hiddenColumn{"password_hash", adminHash})
+			doc{"name": "admin", "domain_id": defaultDomain, "enabled": true, "options": doc{}}, hiddenColumn{"password_hash", adminHash}, hiddenColumn{"password_expires_at", s.passwordExpiry(nil, false)})
 		if err != nil {
+			return err
+		}
+		if err := s.newLogin(tx, user); err != nil {
+			return err
+		}
+		if err := s.keepPassword(tx, user, "", adminHash, false); err != nil {
 			return err
 		}
 		for _, target := range [][2]string{{"project", admin}, {"system", "system"}} {
@@ -130,26 +136,37 @@ func (s *Service) bootstrap(tx *db.Tx, adminHash string) error {
 	return nil
 }
 
-// SetPassword sets a local user's password by user and domain name, as an operator with access to the machine does.
+// SetPassword sets a local user's password by user and domain name, as an operator with access to the machine does. It enables and
+// unlocks the account, as upstream's bootstrap does for its admin: it is the way back in. The password is the program's own, so the rules for
+// passwords that people choose are not asked, and it need not be changed at its first use.
 func (s *Service) SetPassword(ctx context.Context, domain, user, password string) error {
 	hash, err := s.passwords.hash(ctx, password)
 	if err != nil {
 		return err
 	}
 	return s.write(ctx, func(tx *db.Tx) error {
-		id, err := db.One(tx, db.Value[string], `SELECT u.id FROM identity_users u JOIN identity_projects d ON d.id = u.domain_id WHERE d.name = $1 AND d.is_domain = TRUE AND u.name = $2`, domain, user)
-		if errors.Is(err, db.ErrNotFound) {
-			return fault.NotFound("there is no user %q in the domain %q", user, domain)
-		}
+		u, err := s.findUser(tx, doc{"name": user, "domain": map[string]any{"name": domain}})
 		if err != nil {
 			return err
 		}
-		if err := passwordless(tx, id); err != nil {
+		if u.id == "" {
+			return fault.NotFound("there is no user %q in the domain %q", user, domain)
+		}
+		if err := passwordless(tx, u.id); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(`UPDATE identity_users SET password_hash = $1 WHERE id = $2`, hash, id); err != nil {
+		if _, err := tx.Exec(`UPDATE identity_users SET password_hash = $1, password_expires_at = $2, enabled = TRUE WHERE id = $3`, hash, s.passwordExpiry(u.options, false), u.id); err != nil {
 			return err
 		}
-		return revokeUser(tx, id)
+		if err := s.keepPassword(tx, u.id, u.hash, hash, false); err != nil {
+			return err
+		}
+		if err := s.enabledAgain(tx, u.id); err != nil {
+			return err
+		}
+		if err := s.user.touch(tx, u.id, "update"); err != nil {
+			return err
+		}
+		return revokeUser(tx, u.id)
 	})
 }

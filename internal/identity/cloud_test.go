@@ -2,6 +2,7 @@ package identity_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"github.com/hanok-cloud/hanok/internal/api"
 	"github.com/hanok-cloud/hanok/internal/db"
 	"github.com/hanok-cloud/hanok/internal/identity"
+	"github.com/hanok-cloud/hanok/internal/identity/conf"
 )
 
 const endpoint = "http://cloud.example:8443"
@@ -26,14 +28,36 @@ type cloud struct {
 	d     *db.DB
 	shift atomic.Int64
 	admin string // token scoped to the project admin
+	conf  *conf.Config
+	// endpoint is the public one; empty: the constant.
+	endpoint string
 }
 
 func kek() []byte { return bytes.Repeat([]byte{7}, 32) }
 
 func newCloud(t testing.TB, d *db.DB) *cloud {
 	t.Helper()
+	return newCloudWith(t, d, "")
+}
+
+// newCloudWith starts one with a keystone.conf.
+func newCloudWith(t testing.TB, d *db.DB, keystoneConf string) *cloud {
+	t.Helper()
 	c := &cloud{t: t, d: d}
+	c.configure(keystoneConf)
+	return c.begin()
+}
+
+// start begins with the options that are set.
+func (c *cloud) start() *cloud {
+	c.t.Helper()
 	c.svc, c.h = c.controller()
+	return c.begin()
+}
+
+func (c *cloud) begin() *cloud {
+	t := c.t
+	t.Helper()
 	if _, err := c.svc.Bootstrap(context.Background(), "secret"); err != nil {
 		t.Fatal(err)
 	}
@@ -43,14 +67,32 @@ func newCloud(t testing.TB, d *db.DB) *cloud {
 
 func (c *cloud) now() time.Time { return time.Now().Add(time.Duration(c.shift.Load())) }
 
+// configure starts the service anew with another keystone.conf.
+func (c *cloud) configure(keystoneConf string) {
+	c.t.Helper()
+	var err error
+	if c.conf, err = conf.Parse(keystoneConf); err != nil {
+		c.t.Fatal(err)
+	}
+	c.svc, c.h = c.controller()
+}
+
+// step moves the clock and takes a new admin's token.
+func (c *cloud) step(d time.Duration) {
+	c.t.Helper()
+	c.shift.Add(int64(d))
+	c.admin = c.login("admin", "secret", project("admin"))
+}
+
 // controller starts one more controller on the same database.
 func (c *cloud) controller() (*identity.Service, http.Handler) {
 	c.t.Helper()
-	s, err := identity.New(identity.Options{DB: c.d, KEK: kek(), PublicEndpoint: endpoint, BcryptCost: 4, Now: c.now})
+	public := cmp.Or(c.endpoint, endpoint)
+	s, err := identity.New(identity.Options{DB: c.d, KEK: kek(), PublicEndpoint: public, BcryptCost: 4, Conf: c.conf, Now: c.now})
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	return s, api.NewServer(api.Options{Services: []*api.Service{s.API()}, Auth: s, PublicEndpoint: endpoint})
+	return s, api.NewServer(api.Options{Services: []*api.Service{s.API()}, Auth: s, PublicEndpoint: public})
 }
 
 type reply struct {
@@ -67,7 +109,18 @@ func (c *cloud) send(token, method, path, body string, header ...string) reply {
 
 func (c *cloud) sendTo(h http.Handler, token, method, path, body string, header ...string) reply {
 	c.t.Helper()
-	r := httptest.NewRequest(method, "/identity"+path, strings.NewReader(body))
+	return c.request(h, token, method, "/identity"+path, body, header...)
+}
+
+// sendPath gets a path of any service on h.
+func (c *cloud) sendPath(h http.Handler, token, path string, header ...string) reply {
+	c.t.Helper()
+	return c.request(h, token, "GET", path, "", header...)
+}
+
+func (c *cloud) request(h http.Handler, token, method, path, body string, header ...string) reply {
+	c.t.Helper()
+	r := httptest.NewRequest(method, path, strings.NewReader(body))
 	r.Header.Set("X-Auth-Token", token)
 	r.Header.Set("Content-Type", "application/json")
 	for i := 0; i+1 < len(header); i += 2 {

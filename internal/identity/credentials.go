@@ -145,13 +145,13 @@ func (s *Service) createCredential(ctx context.Context, r *api.Request, in map[s
 }
 
 func (s *Service) insertCredential(tx *db.Tx, r *api.Request, d doc) (doc, error) {
-	if most := s.o.CredentialLimit; most != nil && *most >= 0 {
+	if most := s.o.Conf.Credential.UserLimit; most >= 0 {
 		n, err := db.One(tx, db.Value[int64], `SELECT count(*) FROM identity_credentials WHERE user_id = $1`, str(d, "user_id"))
 		if err != nil {
 			return nil, err
 		}
-		if n >= int64(*most) {
-			return nil, fault.Forbidden("Unable to create additional credentials, maximum of %d already exceeded for user.", *most)
+		if n >= int64(most) {
+			return nil, fault.Forbidden("Unable to create additional credentials, maximum of %d already exceeded for user.", most)
 		}
 	}
 	stored := clone(d)

@@ -91,6 +91,8 @@ type simple struct {
 	// creating and updating check and complete the document; old is nil at creation.
 	changing func(ctx context.Context, tx *db.Tx, r *api.Request, d, old doc) error
 	deleting func(tx *db.Tx, r *api.Request, old doc) error
+	// validate takes the place of the update schema where that says too little; nil: it does not.
+	validate func(in map[string]any) (doc, error)
 }
 
 func (c simple) routes(path, id string) []api.Route {
@@ -178,7 +180,11 @@ func (c simple) patch(ctx context.Context, r *api.Request, id string, in map[str
 	if err := r.Enforce("identity:update_"+c.rule, policy.Map{}); err != nil {
 		return nil, err
 	}
-	d, err := c.body(in, c.update)
+	validate := c.validate
+	if validate == nil {
+		validate = func(in map[string]any) (doc, error) { return c.body(in, c.update) }
+	}
+	d, err := validate(in)
 	if err != nil {
 		return nil, err
 	}

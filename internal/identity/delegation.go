@@ -72,7 +72,7 @@ func (s *Service) resolveTrust(tx *db.Tx, se *session) error {
 // given to it (keystone/trust/core.py, get_trust).
 func (s *Service) pedigree(tx *db.Tx, trust doc) (above []doc, err error) {
 	for id := str(trust, "redelegated_trust_id"); id != ""; id = str(trust, "redelegated_trust_id") {
-		if len(above) > maxRedelegation {
+		if int64(len(above)) > s.maxRedelegation() {
 			return nil, forbidden(refused("the chain of trust %s is too long", str(trust, "id")))
 		}
 		if trust, err = s.liveTrust(tx, id, tx.NowMicros()); err != nil {

@@ -123,7 +123,7 @@ func (s *Service) showConfig(ctx context.Context, r *api.Request, _ api.None) (d
 			return nil, err
 		}
 		if group == "security_compliance" {
-			return complianceConfig(domain, option)
+			return s.complianceConfig(domain, option)
 		}
 		if err := configKnown(group, option); err != nil {
 			return nil, err
@@ -140,19 +140,27 @@ func (s *Service) showConfig(ctx context.Context, r *api.Request, _ api.None) (d
 	})
 }
 
-// complianceConfig shows the password rules, of which there are none.
-func complianceConfig(domain, option string) (doc, error) {
-	names := []string{"password_regex", "password_regex_description"}
+// complianceConfig shows the password rules of keystone.conf, null where there is none.
+func (s *Service) complianceConfig(domain, option string) (doc, error) {
+	c := s.o.Conf.SecurityCompliance
+	rules := doc{}
+	for name, v := range map[string]string{"password_regex": c.PasswordRegex, "password_regex_description": c.PasswordRegexWords} {
+		rules[name] = nil
+		if v != "" {
+			rules[name] = v
+		}
+	}
 	if domain != defaultDomain {
 		return nil, badConfig("Reading security compliance information for any domain other than the default domain is not allowed or supported.")
 	}
-	if option != "" {
-		if !slices.Contains(names, option) {
-			return nil, badConfig("Reading security compliance values other than password_regex and password_regex_description is not allowed.")
-		}
-		return doc{"config": doc{option: nil}}, nil
+	if option == "" {
+		return doc{"config": doc{"security_compliance": rules}}, nil
 	}
-	return doc{"config": doc{"security_compliance": doc{names[0]: nil, names[1]: nil}}}, nil
+	v, ok := rules[option]
+	if !ok {
+		return nil, badConfig("Reading security compliance values other than password_regex and password_regex_description is not allowed.")
+	}
+	return doc{"config": doc{option: v}}, nil
 }
 
 func storeConfig(tx *db.Tx, domain string, config doc) error {

@@ -204,6 +204,9 @@ func (s *Service) removeDomain(tx *db.Tx, d doc) error {
 			}
 		}
 	}
+	if err := s.removeProvidersOf(tx, id); err != nil {
+		return err
+	}
 	for _, q := range []string{`DELETE FROM identity_assignments WHERE target_id = $1`, `DELETE FROM identity_domain_config WHERE domain_id = $1`, `DELETE FROM identity_limits WHERE domain_id = $1`} {
 		if _, err := tx.Exec(q, id); err != nil {
 			return err

@@ -31,11 +31,11 @@ type signedRequest struct {
 
 func readSignedRequest(d doc) signedRequest {
 	return signedRequest{signature: str(d, "signature"), verb: str(d, "verb"), host: str(d, "host"), path: str(d, "path"), body: str(d, "body_hash"),
-		params: texts(d["params"]), headers: texts(d["headers"])}
+		params: printed(d["params"]), headers: printed(d["headers"])}
 }
 
-// texts are an object's members as Python prints them.
-func texts(v any) map[string]string {
+// printed are an object's members as Python prints them.
+func printed(v any) map[string]string {
 	m, _ := v.(map[string]any)
 	out := make(map[string]string, len(m))
 	for name, v := range m {

@@ -11,9 +11,6 @@ import (
 	"github.com/hanok-cloud/hanok/internal/fault"
 )
 
-// signatureTTL is for how long a signed request is good (keystone's [credential] auth_ttl).
-const signatureTTL = 15 * time.Minute
-
 // signatureRoutes are how a service that took a signed request learns who sent it. Only services may ask: an answer is a token.
 func (s *Service) signatureRoutes() []api.Route {
 	return []api.Route{
@@ -114,7 +111,7 @@ func (s *Service) fresh(signed string) error {
 			return unauthorized(err)
 		}
 	}
-	if s.o.Now().After(at.Add(signatureTTL)) {
+	if s.o.Now().After(at.Add(s.o.Conf.Credential.AuthTTL)) {
 		return unauthorized(errors.New("the signed request is too old"))
 	}
 	return nil

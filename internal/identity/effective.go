@@ -3,6 +3,7 @@ package identity
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/hanok-cloud/hanok/internal/db"
 )
@@ -43,8 +44,32 @@ type roleRef struct {
 // from above, with all that they imply. Domain-specific roles grant through what they imply and drop out themselves
 // (keystone/assignment/core.py, strip_domain_roles) unless keepDomainRoles.
 func effectiveRoles(tx *db.Tx, userID string, sc scope, keepDomainRoles bool) ([]roleRef, error) {
+	return rolesOf(tx, actor{user: userID}, sc, keepDomainRoles)
+}
+
+// actor is who roles are assigned to: a user, its groups, and for a federated user those that its token carries.
+type actor struct {
+	user   string
+	groups []string
+}
+
+// assigned narrows to an actor's assignments. Some memberships end by themselves.
+func (a actor) assigned(tx *db.Tx, w *db.Where) {
+	cond := `(is_group = FALSE AND actor_id = ?) OR (is_group = TRUE AND (actor_id IN (SELECT group_id FROM identity_members WHERE user_id = ?)
+		OR actor_id IN (SELECT group_id FROM identity_expiring_members WHERE user_id = ? AND expires_at > ?)`
+	args := []any{a.user, a.user, a.user, tx.NowMicros()}
+	if len(a.groups) > 0 {
+		cond += ` OR actor_id IN (?` + strings.Repeat(", ?", len(a.groups)-1) + `)`
+		for _, g := range a.groups {
+			args = append(args, g)
+		}
+	}
+	w.Add(cond+`))`, args...)
+}
+
+func rolesOf(tx *db.Tx, a actor, sc scope, keepDomainRoles bool) ([]roleRef, error) {
 	w := &db.Where{}
-	w.Add(`(is_group = FALSE AND actor_id = ?) OR (is_group = TRUE AND actor_id IN (SELECT group_id FROM identity_members WHERE user_id = ?))`, userID, userID)
+	a.assigned(tx, w)
 	above, err := ancestors(tx, sc)
 	if err != nil {
 		return nil, err
@@ -119,17 +144,23 @@ func expandRoles(tx *db.Tx, ids []string, keepDomainRoles bool) ([]roleRef, erro
 
 // projectsOf are the ids of the projects on which a user has a role, directly, by group or inherited.
 func projectsOf(tx *db.Tx, userID string) ([]string, error) {
+	return projectsFor(tx, actor{user: userID})
+}
+
+func projectsFor(tx *db.Tx, a actor) ([]string, error) {
+	w := &db.Where{}
+	a.assigned(tx, w)
 	return db.All(tx, db.Value[string], `WITH RECURSIVE mine(target_type, target_id, inherited) AS (
-		SELECT DISTINCT target_type, target_id, inherited FROM identity_assignments
-		WHERE (is_group = FALSE AND actor_id = $1) OR (is_group = TRUE AND actor_id IN (SELECT group_id FROM identity_members WHERE user_id = $1))),
+		SELECT DISTINCT target_type, target_id, inherited FROM identity_assignments`+w.SQL()+`),
 	down(id) AS (
 		SELECT p.id FROM identity_projects p JOIN mine ON mine.inherited = TRUE AND p.parent_id = mine.target_id
 		UNION SELECT p.id FROM identity_projects p JOIN down ON p.parent_id = down.id)
-	SELECT target_id FROM mine WHERE target_type = 'project' AND inherited = FALSE UNION SELECT id FROM down ORDER BY 1`, userID)
+	SELECT target_id FROM mine WHERE target_type = 'project' AND inherited = FALSE UNION SELECT id FROM down ORDER BY 1`, w.Args()...)
 }
 
-// domainsOf are the ids of the domains on which a user has a role.
-func domainsOf(tx *db.Tx, userID string) ([]string, error) {
-	return db.All(tx, db.Value[string], `SELECT DISTINCT target_id FROM identity_assignments WHERE target_type = 'domain' AND inherited = FALSE
-		AND ((is_group = FALSE AND actor_id = $1) OR (is_group = TRUE AND actor_id IN (SELECT group_id FROM identity_members WHERE user_id = $1))) ORDER BY 1`, userID)
+// domainsFor are the ids of the domains on which an actor has a role.
+func domainsFor(tx *db.Tx, a actor) ([]string, error) {
+	w := (&db.Where{}).Add("target_type = 'domain' AND inherited = FALSE")
+	a.assigned(tx, w)
+	return db.All(tx, db.Value[string], `SELECT DISTINCT target_id FROM identity_assignments`+w.SQL()+` ORDER BY 1`, w.Args()...)
 }

@@ -74,6 +74,10 @@ type authHint map[string][]string
 func (authHint) Error() string { return "the method of authentication cannot be used" }
 
 func writeError(w http.ResponseWriter, r *api.Request, e *fault.Error) {
+	if a := new(receiptAnswer); errors.As(e.Cause, &a) {
+		writeReceipt(w, a)
+		return
+	}
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Vary", "X-Auth-Token")
@@ -84,7 +88,7 @@ func writeError(w http.ResponseWriter, r *api.Request, e *fault.Error) {
 	errors.As(e.Cause, &hint)
 	var body any = wireError{wireErrorBody{e.Status, hint, e.Message, http.StatusText(e.Status)}}
 	switch {
-	case e.Status >= http.StatusInternalServerError:
+	case e.Status >= http.StatusInternalServerError && e.Status != http.StatusServiceUnavailable:
 		body = wireError{wireErrorBody{e.Status, nil, "An unexpected error prevented the server from fulfilling your request.", http.StatusText(e.Status)}}
 	case e.Status == http.StatusMethodNotAllowed: // flask-restful writes this one
 		body = map[string]string{"message": "The method is not allowed for the requested URL."}

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-var allTokens = cmp.Options{cmp.AllowUnexported(Token{}), cmpopts.EquateEmpty()}
+var allTokens = cmp.Options{cmp.AllowUnexported(Token{}, federation{}), cmpopts.EquateEmpty()}
 
 func sampleTokens() []*Token {
 	const id = "0123456789abcdef0123456789abcdef"
@@ -32,6 +32,9 @@ func sampleTokens() []*Token {
 		with(func(t *Token) { t.ProjectID, t.AccessTokenID, t.Methods = id, id, []string{"oauth1"} }),
 		with(func(t *Token) { t.ProjectID, t.Methods = id, []string{"ec2credential"} }),
 		with(func(t *Token) { t.UserID = "a user by another name than a UUID" }),
+		with(func(t *Token) {
+			t.via = &federation{provider: "corp", protocol: "openid", groups: []string{id, "g"}, epoch: 9}
+		}),
 	}
 }
 

@@ -155,7 +155,7 @@ func (s *Service) removeGroup(tx *db.Tx, id string) error {
 			return err
 		}
 	}
-	for _, q := range []string{`DELETE FROM identity_members WHERE group_id = $1`, `DELETE FROM identity_assignments WHERE actor_id = $1`} {
+	for _, q := range []string{`DELETE FROM identity_members WHERE group_id = $1`, `DELETE FROM identity_expiring_members WHERE group_id = $1`, `DELETE FROM identity_assignments WHERE actor_id = $1`} {
 		if _, err := tx.Exec(q, id); err != nil {
 			return err
 		}
@@ -168,6 +168,9 @@ func (s *Service) listGroupUsers(ctx context.Context, r *api.Request, _ api.None
 		g, _, err := s.groupFor(tx, r, "identity:list_users_in_group")
 		return g, err
 	}); err != nil {
+		return nil, err
+	}
+	if err := badTimeFilter(r.Query(), "password_expires_at"); err != nil {
 		return nil, err
 	}
 	l := listing{kind: s.user, filters: []string{"domain_id", "enabled", "name", "password_expires_at"}}
@@ -183,7 +186,8 @@ func (s *Service) checkMember(ctx context.Context, r *api.Request, _ api.None) (
 		if _, _, err := s.groupFor(tx, r, "identity:check_user_in_group"); err != nil {
 			return api.None{}, err
 		}
-		n, err := db.One(tx, db.Value[int64], `SELECT count(*) FROM identity_members WHERE group_id = $1 AND user_id = $2`, r.Path("group_id"), r.Path("user_id"))
+		n, err := db.One(tx, db.Value[int64], `SELECT (SELECT count(*) FROM identity_members WHERE group_id = $1 AND user_id = $2) +
+			(SELECT count(*) FROM identity_expiring_members WHERE group_id = $1 AND user_id = $2 AND expires_at > $3)`, r.Path("group_id"), r.Path("user_id"), tx.NowMicros())
 		if err == nil && n == 0 {
 			err = notMember(r)
 		}

@@ -12,8 +12,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dlclark/regexp2"
+
 	"github.com/hanok-cloud/hanok/internal/api"
 	"github.com/hanok-cloud/hanok/internal/db"
+	"github.com/hanok-cloud/hanok/internal/identity/conf"
+	"github.com/hanok-cloud/hanok/internal/identity/oidc"
 	"github.com/hanok-cloud/hanok/internal/policy"
 )
 
@@ -28,13 +32,8 @@ type Options struct {
 	Region string
 	// BcryptCost is the cost of new password hashes; 0: 12.
 	BcryptCost int
-	// TokenLifetime is how long a token is good for; 0: 4 hours.
-	TokenLifetime time.Duration
-	// AppCredLimit and CredentialLimit are how many application credentials and other credentials a user may have ([application_credential] and
-	// [credential] user_limit); nil or negative: any number.
-	AppCredLimit, CredentialLimit *int
-	// LimitModel is keystone's [unified_limit] enforcement_model: flat or strict_two_level; empty: flat.
-	LimitModel string
+	// Conf are the options of keystone.conf; nil: upstream's defaults.
+	Conf *conf.Config
 	// PolicyFile is an operator's policy.yaml, or empty.
 	PolicyFile []byte
 	Docs       *api.Docs
@@ -43,14 +42,13 @@ type Options struct {
 	Now func() time.Time
 }
 
-// expiredWindow is for how long after its end a token may still be validated with allow_expired (keystone's [token] allow_expired_window).
-const expiredWindow = 48 * time.Hour
-
 // Service is the identity service. It is the api.Authenticator of all services.
 type Service struct {
 	kinds
 	schemas   schemas
 	model     limitModel
+	fed       federationKinds
+	oidc      map[string]*oidc.Provider
 	o         Options
 	rules     *policy.Enforcer
 	passwords *passwords
@@ -60,8 +58,13 @@ type Service struct {
 	// epoch is the authorisation epoch as this process last saw it; on SQLite there is no other process. keysEpoch is the one at which the
 	// token keys were read.
 	epoch, keysEpoch atomic.Int64
+	epochReads       flights
 	catalog          atomic.Pointer[catalog]
 	memo             atomic.Pointer[memo]
+	pattern          *regexp2.Regexp // that passwords must match; nil: any
+	// seen are the days of last logins as far as this process knows them written.
+	seen     *cache[string, int64]
+	inactive inactivity
 }
 
 // New prepares the service: it makes the token keys at the first start.
@@ -69,8 +72,8 @@ func New(o Options) (*Service, error) {
 	if o.Region == "" {
 		o.Region = "RegionOne"
 	}
-	if o.TokenLifetime == 0 {
-		o.TokenLifetime = 4 * time.Hour
+	if o.Conf == nil {
+		o.Conf = conf.Default()
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -94,10 +97,17 @@ func New(o Options) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{kinds: newKinds(), schemas: newSchemas(), o: o, rules: rules, passwords: pw, tokens: &keyring{purpose: tokenKeys}, blobs: &keyring{purpose: credentialKeys},
-		sessions: newCache[string, *session](40000)}
+	pattern, err := o.Conf.SecurityCompliance.PasswordPattern()
+	if err != nil {
+		return nil, fmt.Errorf("identity: password_regex: %w", err)
+	}
+	s := &Service{kinds: newKinds(), schemas: newSchemas(), fed: newFederationKinds(), o: o, rules: rules, passwords: pw, tokens: &keyring{purpose: tokenKeys}, blobs: &keyring{purpose: credentialKeys},
+		sessions: newCache[string, *session](40000), pattern: pattern, seen: newCache[string, int64](40000)}
+	if s.oidc, err = newOIDC(o); err != nil {
+		return nil, fmt.Errorf("identity: %w", err)
+	}
 	ctx := context.Background()
-	if s.model, err = findLimitModel(o.LimitModel); err != nil {
+	if s.model, err = findLimitModel(o.Conf.UnifiedLimit.EnforcementModel); err != nil {
 		return nil, fmt.Errorf("identity: %w", err)
 	}
 	if err := s.read(ctx, s.checkTrees); err != nil {
@@ -108,38 +118,18 @@ func New(o Options) (*Service, error) {
 			return nil, fmt.Errorf("identity: keys: %w", err)
 		}
 	}
-	if err := s.readEpoch(ctx); err != nil {
-		return nil, err
-	}
-	return s, nil
+	_, err = s.readEpoch(ctx)
+	return s, err
 }
 
 // API is the route table.
 func (s *Service) API() *api.Service {
 	return &api.Service{Name: "identity", Prefix: "/identity", Aliases: []api.Alias{{From: "/v3", To: "/v3"}}, Routes: s.routes(), Dialect: dialect(),
-		Policy: s.rules, Docs: s.o.Docs, Rewrite: rewrite, BodyLimit: 112 << 10, Admit: admit}
-}
-
-func (s *Service) readEpoch(ctx context.Context) error {
-	return s.o.DB.Read(ctx, func(tx *db.Tx) error {
-		e, err := epochIn(tx)
-		s.epoch.Store(e)
-		return err
-	})
+		Policy: s.rules, Docs: s.o.Docs, Rewrite: rewrite, BodyLimit: 112 << 10, IgnoresServiceTokens: true, Admit: admit}
 }
 
 func epochIn(tx *db.Tx) (int64, error) {
 	return db.One(tx, db.Value[int64], `SELECT value FROM identity_state WHERE name = 'epoch'`)
-}
-
-// currentEpoch is the epoch that an answer must respect. With PostgreSQL another controller may have moved it.
-func (s *Service) currentEpoch(ctx context.Context) (int64, error) {
-	if s.o.DB.Engine() == db.Postgres {
-		if err := s.readEpoch(ctx); err != nil {
-			return 0, err
-		}
-	}
-	return s.epoch.Load(), nil
 }
 
 // write runs a change of anything that authorisation or the catalog may depend on, and moves the epoch: what any process has cached

@@ -162,7 +162,7 @@ func (s *Service) rotateTokenKeys(ctx context.Context, term time.Duration) (made
 	if err := s.read(ctx, due); err != nil || !made {
 		return false, err
 	}
-	keep := s.o.TokenLifetime + expiredWindow
+	keep := s.o.Conf.Token.Expiration + s.o.Conf.Token.AllowExpiredWindow
 	err = s.write(ctx, func(tx *db.Tx) error {
 		if err := due(tx); err != nil || !made {
 			return err
@@ -185,26 +185,36 @@ func (s *Service) seal(t *Token) (string, error) {
 	return (*s.tokens.keys.Load())[0].seal(t.payload(), db.Time(t.IssuedAt))
 }
 
-// open decrypts a token. A key that is not known is looked for in the database when anything has changed there since.
+// open decrypts a token.
 func (s *Service) open(ctx context.Context, token string, epoch int64) (*Token, error) {
-	raw, err := decodeToken(token)
+	payload, at, err := s.unseal(ctx, token, epoch)
 	if err != nil {
 		return nil, err
 	}
-	try := func(keys []fernetKey) (*Token, error) {
+	return parsePayload(payload, at)
+}
+
+// unseal decrypts what one of the token keys has sealed. A key that is not known is looked for in the database when anything has changed
+// there since.
+func (s *Service) unseal(ctx context.Context, sealed string, epoch int64) (payload []byte, at time.Time, err error) {
+	raw, err := decodeToken(sealed)
+	if err != nil {
+		return nil, at, err
+	}
+	try := func(keys []fernetKey) ([]byte, time.Time, error) {
 		for _, k := range keys {
 			if payload, at, err := k.open(raw); err == nil {
-				return parsePayload(payload, at)
+				return payload, at, nil
 			}
 		}
-		return nil, errFernet
+		return nil, time.Time{}, errFernet
 	}
-	t, err := try(*s.tokens.keys.Load())
-	if !errors.Is(err, errFernet) || s.keysEpoch.Load() == epoch {
-		return t, err
+	payload, at, err = try(*s.tokens.keys.Load())
+	if err == nil || s.keysEpoch.Load() == epoch {
+		return payload, at, err
 	}
 	if err := s.loadKeys(ctx, s.tokens); err != nil {
-		return nil, err
+		return nil, at, err
 	}
 	s.keysEpoch.Store(epoch)
 	return try(*s.tokens.keys.Load())

@@ -46,6 +46,8 @@ type kind struct {
 	extra            bool   // unknown members are kept
 	byAge            bool   // lists are in the order in which rows were made
 	noun             string // in "Could not find user: x."
+	// loaded completes a document that has just been read; nil: there is nothing to complete.
+	loaded func(d doc)
 	// wire changes a stored document into the one that is sent.
 	wire func(s *Service, d doc)
 }
@@ -114,6 +116,9 @@ func (k *kind) scan(row db.Row) (doc, error) {
 			return nil, fmt.Errorf("%s %s: %s: %w", k.singular, id, c.name, err)
 		}
 		d[c.name] = v
+	}
+	if k.loaded != nil {
+		k.loaded(d)
 	}
 	return d, nil
 }

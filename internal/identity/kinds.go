@@ -18,7 +18,13 @@ func domainKind() *kind {
 
 func userKind() *kind {
 	return &kind{singular: "user", plural: "users", path: "users", table: "identity_users", noun: "user", extra: true,
-		columns: []column{{"name", text}, {"domain_id", text}, {"enabled", flag}, {"default_project_id", nullText}, {"password_expires_at", when}, {"options", value}},
+		columns: []column{{"name", text}, {"domain_id", text}, {"enabled", flag}, {"default_project_id", nullText}, {"password_expires_at", when}, {"options", value}, {"federated_name", text}},
+		loaded: func(d doc) {
+			if name := str(d, "federated_name"); name != "" {
+				d["name"] = name
+			}
+			delete(d, "federated_name")
+		},
 		wire: func(_ *Service, d doc) {
 			if d["default_project_id"] == nil {
 				delete(d, "default_project_id")

@@ -5,23 +5,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/hanok-cloud/hanok/internal/api"
 	"github.com/hanok-cloud/hanok/internal/db"
 	"github.com/hanok-cloud/hanok/internal/db/dbtest"
 	"github.com/hanok-cloud/hanok/internal/identity"
+	"github.com/hanok-cloud/hanok/internal/identity/conf"
 )
-
-// configured starts one more controller with other options.
-func (c *cloud) configured(change func(*identity.Options)) error {
-	o := identity.Options{DB: c.d, KEK: kek(), PublicEndpoint: endpoint, BcryptCost: 4, Now: c.now}
-	change(&o)
-	s, err := identity.New(o)
-	if err != nil {
-		return err
-	}
-	c.svc, c.h = s, api.NewServer(api.Options{Services: []*api.Service{s.API()}, Auth: s, PublicEndpoint: endpoint})
-	return nil
-}
 
 // limited is a cloud with a registered limit of 10 servers for a service.
 type limited struct {
@@ -32,9 +20,7 @@ type limited struct {
 func newLimited(t *testing.T, d *db.DB, model string) limited {
 	t.Helper()
 	c := newCloud(t, d)
-	if err := c.configured(func(o *identity.Options) { o.LimitModel = model }); err != nil {
-		t.Fatal(err)
-	}
+	c.configure("[unified_limit]\nenforcement_model = " + model + "\n")
 	l := limited{cloud: c, service: c.create("service", `{"type":"compute2"}`), domain: c.create("domain", `{"name":"d"}`)}
 	l.project = c.create("project", `{"name":"p","domain_id":"`+l.domain+`"}`)
 	c.must(201, "POST", "/v3/registered_limits", `{"registered_limits":[{"service_id":"`+l.service+`","resource_name":"servers","default_limit":10}]}`)
@@ -52,7 +38,7 @@ func (l limited) set(code int, limits ...string) reply {
 
 func TestFlatLimits(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		l := newLimited(t, d, "")
+		l := newLimited(t, d, "flat")
 		if r := l.must(200, "GET", "/v3/limits/model", ""); r.str("model.name") != "flat" {
 			t.Error(r.raw)
 		}
@@ -138,15 +124,14 @@ func TestStrictTwoLevelLimits(t *testing.T) {
 
 		// Two levels, and no third.
 		l.must(403, "POST", "/v3/projects", `{"project":{"name":"third","domain_id":"`+e+`","parent_id":"`+p+`"}}`)
-		if err := l.configured(func(o *identity.Options) { o.LimitModel = "flat" }); err != nil {
+		l.configure("[unified_limit]\nenforcement_model = flat\n")
+		third := l.create("project", `{"name":"third","domain_id":"`+e+`","parent_id":"`+p+`"}`)
+		strict, err := conf.Parse("[unified_limit]\nenforcement_model = strict_two_level\n")
+		if err != nil {
 			t.Fatal(err)
 		}
-		third := l.create("project", `{"name":"third","domain_id":"`+e+`","parent_id":"`+p+`"}`)
-		if err := l.configured(func(o *identity.Options) { o.LimitModel = "strict_two_level" }); err == nil || !strings.Contains(err.Error(), third) {
+		if _, err := identity.New(identity.Options{DB: d, KEK: kek(), PublicEndpoint: endpoint, Conf: strict}); err == nil || !strings.Contains(err.Error(), third) {
 			t.Error("a deeper tree must stop the start: ", err)
-		}
-		if err := l.configured(func(o *identity.Options) { o.LimitModel = "loose" }); err == nil || !strings.Contains(err.Error(), `"loose"`) {
-			t.Error(err)
 		}
 	})
 }
@@ -154,10 +139,7 @@ func TestStrictTwoLevelLimits(t *testing.T) {
 // [application_credential] and [credential] user_limit.
 func TestUserLimits(t *testing.T) {
 	c := newCloud(t, dbtest.Memory(t))
-	one, any := 1, -1
-	if err := c.configured(func(o *identity.Options) { o.AppCredLimit, o.CredentialLimit = &one, &one }); err != nil {
-		t.Fatal(err)
-	}
+	c.configure("[application_credential]\nuser_limit = 1\n[credential]\nuser_limit = 1\n")
 	user, proj := c.tenant("kim")
 	tok := c.login("kim", "pw-kim", project("kim"))
 	apps := "/v3/users/" + user + "/application_credentials"
@@ -170,9 +152,7 @@ func TestUserLimits(t *testing.T) {
 		t.Error(r.raw)
 	}
 	c.as(tok, 403, "POST", "/v3/users/"+user+"/credentials/OS-EC2", `{"tenant_id":"`+proj+`"}`)
-	if err := c.configured(func(o *identity.Options) { o.AppCredLimit, o.CredentialLimit = &any, nil }); err != nil {
-		t.Fatal(err)
-	}
+	c.configure("[application_credential]\nuser_limit = -1\n")
 	c.as(tok, 201, "POST", apps, `{"application_credential":{"name":"b"}}`)
 	c.as(tok, 201, "POST", "/v3/credentials", blobOf(user, proj, "b", ""))
 }

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
@@ -18,6 +19,7 @@ import (
 type listing struct {
 	kind    *kind
 	filters []string
+	exprs   map[string]string // what stands for a column that is not what it shows
 	where   db.Where
 	keep    func(doc) bool // nil: all
 	// prefix of the members' links where it is not the kind's path.
@@ -96,20 +98,44 @@ func (l *listing) exact(c column, v string) {
 	case when:
 		l.timeFilter(c.name, v)
 	default:
-		l.where.Add(c.name+" = ?", v)
+		l.where.Add(cmp.Or(l.exprs[c.name], c.name)+" = ?", v)
 	}
 }
 
-// timeFilter reads "lt:2016-10-28T00:00:00Z".
+// timeFilter narrows by "lt:2016-10-28T00:00:00Z"; what is wrong with it badTimeFilter has said.
 func (l *listing) timeFilter(name, v string) {
-	op, at, ok := strings.Cut(v, ":")
-	sign := map[string]string{"eq": "=", "neq": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}[op]
-	t, err := parseTime(at)
-	if !ok || sign == "" || err != nil {
+	sign, at, err := readTimeFilter(v)
+	if err != nil {
 		l.where.Add("1 = 0")
 		return
 	}
-	l.where.Add(name+" <> 0 AND "+name+" "+sign+" ?", t.UnixMicro())
+	l.where.Add(name+" <> 0 AND "+name+" "+sign+" ?", at.UnixMicro())
+}
+
+// readTimeFilter takes the operator for equality when there is none (keystone/identity/core.py, _translate_expired_password_hints).
+func readTimeFilter(v string) (sign string, at time.Time, err error) {
+	op := "eq"
+	if i := strings.IndexByte(v, ':'); i == 2 || i == 3 {
+		op, v = v[:i], v[i+1:]
+	}
+	if at, err = parseTime(v); err != nil {
+		return "", at, fault.BadRequest("Timestamp not in expected format.%s", malformed)
+	}
+	sign = map[string]string{"eq": "=", "neq": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}[op]
+	if sign == "" {
+		return "", at, fault.BadRequest("The given operator %s is not valid. It must be one of the following: 'eq', 'neq', 'lt', 'lte', 'gt', or 'gte'.", op)
+	}
+	return sign, at, nil
+}
+
+// badTimeFilter refuses a filter by time that cannot be read.
+func badTimeFilter(q url.Values, name string) error {
+	for _, v := range q[name] {
+		if _, _, err := readTimeFilter(v); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // parseTime reads the forms of ISO 8601 that clients send; without a zone it is UTC.

@@ -39,7 +39,11 @@ func packAny(b []byte, v any) []byte {
 		b = append(b, 0xc4, byte(len(v)))
 		return append(b, v...)
 	case []any:
-		b = append(b, 0x90|byte(len(v)))
+		if len(v) < 16 {
+			b = append(b, 0x90|byte(len(v)))
+		} else {
+			b = binary.BigEndian.AppendUint16(append(b, 0xdc), uint16(len(v)))
+		}
 		for _, e := range v {
 			b = packAny(b, e)
 		}

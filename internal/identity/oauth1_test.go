@@ -33,7 +33,7 @@ func (c consumer) header(path, tokenSecret string, params ...string) string {
 	return "OAuth " + strings.Join(out, ", ")
 }
 
-func (c consumer) request(project string, params ...string) reply {
+func (c consumer) ask(project string, params ...string) reply {
 	const path = "/v3/OS-OAUTH1/request_token"
 	return c.send("", "POST", path, "", "Authorization", c.header(path, "", append([]string{"oauth_callback", "oob"}, params...)...), "Requested-Project-Id", project)
 }
@@ -73,22 +73,22 @@ func TestOAuth1(t *testing.T) {
 		if r := k.send("", "POST", "/v3/OS-OAUTH1/request_token", "", "Requested-Project-Id", proj); r.code != 400 {
 			t.Error(r.raw)
 		}
-		if r := k.request(""); r.code != 400 || r.message() != "Expecting to find Requested-Project-Id in request."+malformed {
+		if r := k.ask(""); r.code != 400 || r.message() != "Expecting to find Requested-Project-Id in request."+malformed {
 			t.Error(r.raw)
 		}
-		if r := k.request("nowhere"); r.code != 404 {
+		if r := k.ask("nowhere"); r.code != 404 {
 			t.Error(r.raw)
 		}
-		if r := (consumer{c, "nobody", "x"}).request(proj); r.code != 404 || r.message() != "Consumer not found" {
+		if r := (consumer{c, "nobody", "x"}).ask(proj); r.code != 404 || r.message() != "Consumer not found" {
 			t.Error(r.raw)
 		}
-		if r := (consumer{c, k.id, other.secret}).request(proj); r.code != 401 {
+		if r := (consumer{c, k.id, other.secret}).ask(proj); r.code != 401 {
 			t.Error("another secret: ", r.raw)
 		}
-		if r := k.request(proj, "oauth_timestamp", fmt.Sprint(c.now().Add(-time.Hour).Unix())); r.code != 400 || !strings.Contains(r.message(), "differ from allowed by over 600 seconds") {
+		if r := k.ask(proj, "oauth_timestamp", fmt.Sprint(c.now().Add(-time.Hour).Unix())); r.code != 400 || !strings.Contains(r.message(), "differ from allowed by over 600 seconds") {
 			t.Error("old: ", r.raw)
 		}
-		token, secret := k.request(proj).pair(t)
+		token, secret := k.ask(proj).pair(t)
 
 		// Authorising.
 		authorize := "/v3/OS-OAUTH1/authorize/" + token
@@ -161,14 +161,14 @@ func TestOAuth1(t *testing.T) {
 		c.as(tok, 403, "POST", "/v3/users/"+adminUser+"/application_credentials", `{"application_credential":{"name":"x"}}`)
 		c.as(tok, 403, "POST", "/v3/credentials", blobOf(adminUser, proj, "x", ""))
 		c.as(tok, 403, "GET", "/v3/OS-TRUST/trusts?trustor_user_id="+adminUser, "")
-		admins, adminSecret := k.request(proj).pair(t)
+		admins, adminSecret := k.ask(proj).pair(t)
 		v2 := c.must(200, "PUT", "/v3/OS-OAUTH1/authorize/"+admins, `{"roles":[{"name":"admin"}]}`).str("token.oauth_verifier")
 		strong, strongSecret := k.access(admins, adminSecret, v2).pair(t)
 		strongTok, r := k.auth(strong, strongSecret, "")
 		if r.code != 201 {
 			t.Fatal(r.raw)
 		}
-		again, _ := k.request(proj).pair(t)
+		again, _ := k.ask(proj).pair(t)
 		c.as(strongTok, 403, "PUT", "/v3/OS-OAUTH1/authorize/"+again, `{"roles":[{"name":"admin"}]}`)
 		c.as(strongTok, 403, "DELETE", path+"/"+access, "")
 		// An EC2 credential made by it is worth as much as it is.
@@ -186,7 +186,7 @@ func TestOAuth1(t *testing.T) {
 		if _, r := k.auth(strong, strongSecret, ""); r.code != 404 || c.valid(strongTok) != 404 {
 			t.Error("the consumer is gone: ", r.raw)
 		}
-		late, lateSecret := other.request(proj).pair(t)
+		late, lateSecret := other.ask(proj).pair(t)
 		v3 := c.must(200, "PUT", "/v3/OS-OAUTH1/authorize/"+late, `{"roles":[{"name":"member"}]}`).str("token.oauth_verifier")
 		c.shift.Store(int64(9 * time.Hour))
 		if r := other.access(late, lateSecret, v3); r.code != 401 {

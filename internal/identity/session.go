@@ -33,6 +33,7 @@ type session struct {
 	appCred     *appCredScope
 	oauth       *oauthScope
 	caller      *api.Caller
+	until       int64 // when a group membership that counted here ends; 0: never
 
 	mu     sync.Mutex
 	bodies map[string][]byte // by public endpoint and whether the catalog is in
@@ -82,7 +83,7 @@ func readAccount(tx *db.Tx, id string) (account, error) {
 		err := r.Scan(&a.ID, &a.Name, &a.enabled, &a.passwordExpires, &own, &a.domain.ID, &a.domain.Name, &a.domainEnabled, &ofDomain)
 		a.epoch = own + ofDomain
 		return a, err
-	}, `SELECT u.id, u.name, u.enabled, u.password_expires_at, u.epoch, d.id, d.name, d.enabled, d.epoch
+	}, `SELECT u.id, CASE WHEN u.federated_name = '' THEN u.name ELSE u.federated_name END, u.enabled, u.password_expires_at, u.epoch, d.id, d.name, d.enabled, d.epoch
 		FROM identity_users u JOIN identity_projects d ON d.id = u.domain_id WHERE u.id = $1`, id)
 	if errors.Is(err, db.ErrNotFound) {
 		return a, refused("there is no user %s", id)
@@ -123,6 +124,12 @@ func (s *Service) resolve(tx *db.Tx, t *Token, minting bool) (*session, error) {
 	}
 	if !se.user.enabled || !se.user.domainEnabled {
 		return nil, refused("user %s or its domain is disabled", t.UserID)
+	}
+	if se.until, err = membershipEnd(tx, t.UserID); err != nil {
+		return nil, err
+	}
+	if err := resolveFederation(tx, t, minting); err != nil {
+		return nil, err
 	}
 	if err := s.resolveScope(tx, se); err != nil {
 		return nil, err
@@ -165,7 +172,7 @@ func (s *Service) resolveScope(tx *db.Tx, se *session) (err error) {
 			return refused("domain %s is missing or disabled", t.DomainID)
 		}
 		if err == nil {
-			se.roles, err = effectiveRoles(tx, t.UserID, scope{domain: t.DomainID}, false)
+			se.roles, err = rolesOf(tx, t.actor(), scope{domain: t.DomainID}, false)
 		}
 	case t.ProjectID != "":
 		if se.project, err = readProjectScope(tx, t.ProjectID); err != nil {
@@ -182,7 +189,7 @@ func (s *Service) resolveScope(tx *db.Tx, se *session) (err error) {
 		case t.AccessTokenID != "":
 			err = s.resolveOAuth(tx, se)
 		default:
-			se.roles, err = effectiveRoles(tx, t.UserID, scope{project: t.ProjectID}, false)
+			se.roles, err = rolesOf(tx, t.actor(), scope{project: t.ProjectID}, false)
 		}
 	case t.TrustID != "":
 		return s.resolveTrust(tx, se)
@@ -232,12 +239,15 @@ func (se *session) makeCaller() *api.Caller {
 // lookup finds the session of a token: from the cache when nothing has changed since, else from the database. A refused token is
 // (nil, nil).
 func (s *Service) lookup(ctx context.Context, r *api.Request, token string, window time.Duration) (*session, error) {
+	if err := s.disableInactive(ctx); err != nil {
+		return nil, err
+	}
 	epoch, err := s.epochOf(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	now := s.o.Now().UnixMicro()
-	if se, ok := s.sessions.get(token); ok && se.epoch == epoch {
+	if se, ok := s.sessions.get(token); ok && se.epoch == epoch && !se.outdated(now) {
 		if now >= se.ExpiresAt+window.Microseconds() {
 			return nil, nil
 		}
@@ -274,6 +284,15 @@ func (s *Service) lookup(ctx context.Context, r *api.Request, token string, wind
 // Authenticate tells whose token it is; an unknown, expired or revoked token is (nil, nil).
 func (s *Service) Authenticate(ctx context.Context, token string) (*api.Caller, error) {
 	se, err := s.lookup(ctx, nil, token, 0)
+	if err != nil || se == nil {
+		return nil, err
+	}
+	return se.caller, nil
+}
+
+// AuthenticateExpired is Authenticate for tokens that may have ended within [token] allow_expired_window.
+func (s *Service) AuthenticateExpired(ctx context.Context, token string) (*api.Caller, error) {
+	se, err := s.lookup(ctx, nil, token, s.o.Conf.Token.AllowExpiredWindow)
 	if err != nil || se == nil {
 		return nil, err
 	}

@@ -25,6 +25,9 @@ type Token struct {
 	// The epochs of the user (with its domain's) and of the scope (with its domain's) when it was issued. Upstream compares
 	// seconds instead, and so rejects what was issued in the second of a revocation (keystone/models/revoke_model.py).
 	userEpoch, scopeEpoch int64
+
+	// via is set in tokens of users who came through an identity provider, and in those made from them.
+	via *federation
 }
 
 // Payload versions of keystone/token/token_formatters.py.
@@ -33,13 +36,16 @@ const (
 	domainPayload   = 1
 	projectPayload  = 2
 	trustPayload    = 3
+	fedPayload      = 4
+	fedProject      = 5
+	fedDomain       = 6
 	oauthPayload    = 7
 	systemPayload   = 8
 	appCredPayload  = 9
 )
 
-// methodBits is the order of keystone's [auth] methods, which its payloads number.
-var methodBits = [...]string{"external", "password", "token", "oauth1", "mapped", "application_credential"}
+// methodBits is the order of keystone's [auth] methods, which its payloads number. It stays the same whatever methods are configured.
+var methodBits = [...]string{"external", "password", "token", "oauth1", "mapped", "application_credential", "totp"}
 
 // What makes tokens without being a method of authentication has bits of its own (keystone/auth/plugins/core.py, _PSEUDO_METHOD_BITS): a token must
 // not lose on its way that it is a delegated one.
@@ -112,6 +118,8 @@ func (t *Token) payload() []byte {
 		p = append(append([]any{trustPayload}, head...), append(append([]any{packID(t.ProjectID)}, tail...), bare(t.TrustID))...)
 	case t.AccessTokenID != "":
 		p = append(append([]any{oauthPayload}, head...), append([]any{packID(t.ProjectID), packID(t.AccessTokenID)}, tail...)...)
+	case t.federated():
+		p = t.federatedPayload(head, tail)
 	case t.AppCredID != "":
 		p = append(append([]any{appCredPayload}, head...), append(append([]any{packID(t.ProjectID)}, tail...), packID(t.AppCredID))...)
 	case t.ProjectID != "":
@@ -121,7 +129,7 @@ func (t *Token) payload() []byte {
 	default:
 		p = append(append([]any{unscopedPayload}, head...), tail...)
 	}
-	p = append(p, []any{t.userEpoch, t.scopeEpoch})
+	p = append(p, t.via.pack([]any{t.userEpoch, t.scopeEpoch}))
 	return packAny(make([]byte, 0, 160), p)
 }
 
@@ -198,6 +206,8 @@ func parsePayload(b []byte, issued time.Time) (*Token, error) {
 		t.ProjectID = r.id()
 	case oauthPayload:
 		t.ProjectID, t.AccessTokenID = r.id(), r.id()
+	case fedPayload, fedProject, fedDomain:
+		t.readFederated(r, version)
 	case systemPayload:
 		t.System = r.bareID() == "all"
 		r.bad = r.bad || !t.System
@@ -236,9 +246,10 @@ func parsePayload(b []byte, issued time.Time) (*Token, error) {
 		t.AppCredID = r.id()
 	}
 	if len(r.p) > 0 {
-		if e, ok := r.p[0].([]any); ok && len(e) == 2 {
+		if e, ok := r.p[0].([]any); ok && len(e) >= 2 {
 			er := &reader{p: e}
 			t.userEpoch, t.scopeEpoch = er.integer(), er.integer()
+			t.readVia(er)
 			r.bad = r.bad || er.bad
 		}
 	}

@@ -14,10 +14,12 @@ import (
 )
 
 type tokenUser struct {
-	Domain            named   `json:"domain"`
-	ID                string  `json:"id"`
-	Name              string  `json:"name"`
-	PasswordExpiresAt *string `json:"password_expires_at"`
+	Domain named  `json:"domain"`
+	ID     string `json:"id"`
+	Name   string `json:"name"`
+	// PasswordExpiresAt is left out for federated users only.
+	PasswordExpiresAt **string       `json:"password_expires_at,omitempty"`
+	Federation        *federatedBody `json:"OS-FEDERATION,omitempty"`
 }
 
 type tokenProject struct {
@@ -64,19 +66,20 @@ type tokenBody struct {
 	Trust     *tokenTrust     `json:"OS-TRUST:trust,omitempty"`
 	OAuth     *tokenOAuth     `json:"OS-OAUTH1,omitempty"`
 	AppCred   *tokenAppCred   `json:"application_credential,omitempty"`
+	Providers []serviceRef    `json:"service_providers,omitempty"`
 }
 
 func userBody(a account) tokenUser {
-	u := tokenUser{Domain: a.domain, ID: a.ID, Name: a.Name}
+	var expires *string
 	if a.passwordExpires != 0 {
 		at := isoTime(a.passwordExpires)
-		u.PasswordExpiresAt = &at
+		expires = &at
 	}
-	return u
+	return tokenUser{Domain: a.domain, ID: a.ID, Name: a.Name, PasswordExpiresAt: &expires}
 }
 
 func (se *session) body() tokenBody {
-	b := tokenBody{Methods: se.Methods, User: userBody(se.user), AuditIDs: se.AuditIDs, ExpiresAt: isoTime(se.ExpiresAt), IssuedAt: isoTime(se.IssuedAt)}
+	b := tokenBody{Methods: se.wireMethods(), User: userBody(se.user), AuditIDs: se.AuditIDs, ExpiresAt: isoTime(se.ExpiresAt), IssuedAt: isoTime(se.IssuedAt)}
 	roles := se.roles
 	if roles == nil {
 		roles = []roleRef{}
@@ -102,6 +105,9 @@ func (se *session) body() tokenBody {
 	if o := se.oauth; o != nil {
 		b.OAuth = &tokenOAuth{o.id, o.consumer}
 	}
+	if se.federated() {
+		b.User.PasswordExpiresAt, b.User.Federation = nil, se.via.body()
+	}
 	if a := se.appCred; a != nil {
 		b.AppCred = &tokenAppCred{a.id, a.name, !a.unrestricted, a.accessRules}
 	}
@@ -121,7 +127,12 @@ func (s *Service) render(ctx context.Context, se *session, public string, withCa
 	if b := se.bodies[key]; b != nil {
 		return b, nil
 	}
-	b, err := api.Marshal(map[string]tokenBody{"token": se.body()}, api.Version{})
+	body := se.body()
+	var err error
+	if body.Providers, err = s.enabledServiceProviders(ctx); err != nil {
+		return nil, err
+	}
+	b, err := api.Marshal(map[string]tokenBody{"token": body}, api.Version{})
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +189,7 @@ func (s *Service) subject(ctx context.Context, r *api.Request) (*session, error)
 	if id == "" {
 		return nil, s.tokenNotFound(ctx, r, "")
 	}
-	window := expiredWindow
+	window := s.o.Conf.Token.AllowExpiredWindow
 	if !isTrue(r.Query().Get("allow_expired")) {
 		window = 0
 	}

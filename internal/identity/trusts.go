@@ -10,8 +10,8 @@ import (
 	"github.com/hanok-cloud/hanok/internal/policy"
 )
 
-// maxRedelegation is keystone's [trust] max_redelegation_count.
-const maxRedelegation = 3
+// maxRedelegation is [trust] max_redelegation_count.
+func (s *Service) maxRedelegation() int64 { return int64(s.o.Conf.Trust.MaxRedelegationCount) }
 
 func (s *Service) trustRoutes() []api.Route {
 	o := api.Object
@@ -323,13 +323,13 @@ func (s *Service) redelegation(d, parent doc, ids []string) error {
 	switch {
 	case !may:
 		count, counted = 0, true
-	case count > maxRedelegation:
+	case count > s.maxRedelegation():
 		return forbidden(nil)
 	case d["remaining_uses"] != nil:
 		return fault.BadRequest("remaining_uses must not be set if redelegation is allowed")
 	}
 	if !counted {
-		count = maxRedelegation
+		count = s.maxRedelegation()
 	}
 	if parent != nil {
 		left, _ := parent["redelegation_count"].(int64)
@@ -350,7 +350,7 @@ func (s *Service) redelegation(d, parent doc, ids []string) error {
 
 // withinParent refuses a trust that would give more than the one it comes from.
 func (s *Service) withinParent(parent, d doc, ids []string, left int64) error {
-	if left < 1 || left > maxRedelegation || d["remaining_uses"] != nil {
+	if left < 1 || left > s.maxRedelegation() || d["remaining_uses"] != nil {
 		return forbidden(nil)
 	}
 	if text := str(parent, "expires_at"); text != "" {

@@ -1,7 +1,6 @@
 package identity
 
 import (
-	"context"
 	"strings"
 
 	"github.com/hanok-cloud/hanok/internal/db"
@@ -9,24 +8,7 @@ import (
 )
 
 // privateMembers of a user are never stored as extra, nor shown.
-var privateMembers = []string{"password", "tenants", "groups", "domains", "original_password", "created_at", "last_active_at", "password_hash", "password_expires_at", "federated", "links"}
-
-// hashOf hashes the body's password before any transaction is open; "" when there is none.
-func (s *Service) hashOf(ctx context.Context, d doc) (string, error) {
-	p, ok := d["password"].(string)
-	if !ok {
-		return "", nil
-	}
-	return s.passwords.hash(ctx, p)
-}
-
-func noFederation(d doc) error {
-	list, _ := d["federated"].([]any)
-	for _, e := range list {
-		return fault.BadRequest("Could not find Identity Provider: %s", str(asDoc(e), "idp_id"))
-	}
-	return nil
-}
+var privateMembers = []string{"password", "tenants", "groups", "domains", "original_password", "created_at", "last_active_at", "password_hash", "password_expires_at", "federated", "federated_name", "links"}
 
 func (s *Service) notADomain(tx *db.Tx, d doc) error {
 	id := str(d, "default_project_id")
@@ -47,8 +29,8 @@ func userConflict(err error, d doc) error {
 	return duplicate("user", "name", str(d, "name")+" at domain ID "+str(d, "domain_id"))
 }
 
-func (s *Service) insertUser(tx *db.Tx, d doc, hash string) error {
-	if err := noFederation(d); err != nil {
+func (s *Service) insertUser(tx *db.Tx, d doc, p newPassword) error {
+	if err := s.checkFederated(tx, d); err != nil {
 		return err
 	}
 	if err := s.notADomain(tx, d); err != nil {
@@ -68,23 +50,34 @@ func (s *Service) insertUser(tx *db.Tx, d doc, hash string) error {
 	for _, m := range privateMembers {
 		delete(d, m)
 	}
-	return userConflict(s.user.insert(tx, d, hiddenColumn{"password_hash", hash}), d)
+	var hidden []hiddenColumn
+	if p.given {
+		// Upstream does not look at the options that come with the user here, only at those of a user that is there (keystone/identity/backends/sql.py, create_user).
+		hidden = []hiddenColumn{{"password_hash", p.hash}, {"password_expires_at", s.passwordExpiry(nil, p.hash != "")}}
+	}
+	if err := s.user.insert(tx, d, hidden...); err != nil {
+		return userConflict(err, d)
+	}
+	id := str(d, "id")
+	if err := s.newLogin(tx, id); err != nil || !p.given {
+		return err
+	}
+	return s.keepPassword(tx, id, "", p.hash, false)
 }
 
 // changeUser updates a user. A new password and disabling void the user's tokens.
-func (s *Service) changeUser(tx *db.Tx, old, changes doc, hash string) (doc, error) {
+func (s *Service) changeUser(tx *db.Tx, old, changes doc, p newPassword) (doc, error) {
 	id := str(old, "id")
 	if v, ok := changes["domain_id"]; ok && v != old["domain_id"] {
 		return nil, fault.BadRequest("Cannot change Domain ID")
 	}
-	if err := noFederation(changes); err != nil {
+	if err := s.checkFederated(tx, changes); err != nil {
 		return nil, err
 	}
 	if err := s.notADomain(tx, changes); err != nil {
 		return nil, err
 	}
-	newPassword := hash != ""
-	if newPassword {
+	if p.hash != "" {
 		if err := passwordless(tx, id); err != nil {
 			return nil, err
 		}
@@ -94,11 +87,16 @@ func (s *Service) changeUser(tx *db.Tx, old, changes doc, hash string) (doc, err
 	}
 	if name, ok := changes["name"].(string); ok {
 		changes["name"] = strings.TrimSpace(name)
+		if shadow, err := renameFederated(tx, id, str(changes, "name")); err != nil {
+			return nil, err
+		} else if shadow {
+			delete(changes, "name")
+		}
 	}
 	mergeOptions(old, changes)
-	var hidden []hiddenColumn
-	if newPassword {
-		hidden = append(hidden, hiddenColumn{"password_hash", hash}, hiddenColumn{"password_expires_at", int64(0)})
+	hidden, err := s.replacePassword(tx, old, changes, p)
+	if err != nil {
+		return nil, err
 	}
 	disabled := changes["enabled"] == false && truth(old, "enabled")
 	got, err := s.user.update(tx, old, changes, hidden...)
@@ -108,10 +106,32 @@ func (s *Service) changeUser(tx *db.Tx, old, changes doc, hash string) (doc, err
 		}
 		return nil, err
 	}
-	if newPassword || disabled {
+	if truth(got, "enabled") {
+		if err := s.enabledAgain(tx, id); err != nil {
+			return nil, err
+		}
+	}
+	if p.hash != "" || disabled {
 		return got, revokeUser(tx, id)
 	}
 	return got, nil
+}
+
+// replacePassword keeps the new password of an update and gives the columns that it changes.
+func (s *Service) replacePassword(tx *db.Tx, old, changes doc, p newPassword) ([]hiddenColumn, error) {
+	if !p.given {
+		return nil, nil
+	}
+	id := str(old, "id")
+	present, err := db.One(tx, db.Value[string], `SELECT password_hash FROM identity_users WHERE id = $1`, id)
+	if err != nil {
+		return nil, err
+	}
+	options := object(changes, "options")
+	if options == nil {
+		options = object(old, "options")
+	}
+	return []hiddenColumn{{"password_hash", p.hash}, {"password_expires_at", s.passwordExpiry(options, p.hash != "")}}, s.keepPassword(tx, id, present, p.hash, false)
 }
 
 // removeUser deletes a user with everything that hangs on it.
@@ -119,7 +139,12 @@ func (s *Service) removeUser(tx *db.Tx, id string) error {
 	for _, q := range []string{
 		`DELETE FROM identity_assignments WHERE actor_id = $1`,
 		`DELETE FROM identity_members WHERE user_id = $1`,
+		`DELETE FROM identity_totp_steps WHERE credential_id IN (SELECT id FROM identity_credentials WHERE user_id = $1)`,
+		`DELETE FROM identity_expiring_members WHERE user_id = $1`,
+		`DELETE FROM identity_federated_users WHERE user_id = $1`,
 		`DELETE FROM identity_credentials WHERE user_id = $1`,
+		`DELETE FROM identity_logins WHERE user_id = $1`,
+		`DELETE FROM identity_passwords WHERE user_id = $1`,
 		`DELETE FROM identity_application_credentials WHERE user_id = $1`,
 		`DELETE FROM identity_access_rules WHERE user_id = $1`,
 		`DELETE FROM identity_service_users WHERE user_id = $1`,

@@ -28,12 +28,11 @@ func (s *Service) listUsers(ctx context.Context, r *api.Request, _ api.None) (ap
 	if err := r.Enforce("identity:list_users", domainTarget(r)); err != nil {
 		return nil, err
 	}
-	l := listing{kind: s.user, filters: []string{"domain_id", "enabled", "idp_id", "name", "protocol_id", "unique_id", "password_expires_at"}}
-	for _, f := range []string{"idp_id", "protocol_id", "unique_id"} {
-		if r.Query().Has(f) { // there is no federation, so nobody has one
-			l.where.Add("1 = 0")
-		}
+	if err := badTimeFilter(r.Query(), "password_expires_at"); err != nil {
+		return nil, err
 	}
+	l := listing{kind: s.user, filters: []string{"domain_id", "enabled", "name", "password_expires_at"}}
+	narrowUsers(r, &l)
 	if q := r.Query(); !q.Has("name") && !isTrue(q.Get("service_identities")) { // they are no people
 		l.where.Add("id NOT IN (SELECT user_id FROM identity_service_users)")
 	}
@@ -61,6 +60,9 @@ func (s *Service) showUser(ctx context.Context, r *api.Request, _ api.None) (doc
 		if err != nil {
 			return nil, err
 		}
+		if err := showFederated(tx, u); err != nil {
+			return nil, err
+		}
 		return s.user.member(s, r, u), nil
 	})
 }
@@ -77,17 +79,21 @@ func (s *Service) createUser(ctx context.Context, r *api.Request, in map[string]
 	d = normalized(d)
 	defaultDomainOf(r, d)
 	d["id"] = newID()
-	hash, err := s.hashOf(ctx, d)
+	p, err := s.newPasswordOf(claim(ctx, r, r.UserID()), d)
 	if err != nil {
 		return nil, err
 	}
+	federated := d["federated"]
 	return inWrite(ctx, s, func(tx *db.Tx) (doc, error) {
 		d := clone(d)
-		if err := s.insertUser(tx, d, hash); err != nil {
+		if err := s.insertUser(tx, d, p); err != nil {
 			return nil, err
 		}
 		got, err := s.user.get(tx, str(d, "id"))
 		if err != nil {
+			return nil, err
+		}
+		if err := setFederated(tx, got, federated); err != nil {
 			return nil, err
 		}
 		return s.user.member(s, r, got), nil
@@ -110,7 +116,7 @@ func (s *Service) updateUser(ctx context.Context, r *api.Request, in map[string]
 	if err != nil {
 		return nil, err
 	}
-	hash, err := s.hashOf(ctx, d)
+	p, err := s.newPasswordOf(claim(ctx, r, r.UserID()), d)
 	if err != nil {
 		return nil, err
 	}
@@ -119,11 +125,14 @@ func (s *Service) updateUser(ctx context.Context, r *api.Request, in map[string]
 		if err != nil {
 			return nil, err
 		}
-		got, err := s.changeUser(tx, old, clone(d), hash)
+		got, err := s.changeUser(tx, old, clone(d), p)
 		if err != nil {
 			return nil, err
 		}
 		s.user.showExtra(got)
+		if err := setFederated(tx, got, d["federated"]); err != nil {
+			return nil, err
+		}
 		return s.user.member(s, r, got), nil
 	})
 }
@@ -144,47 +153,69 @@ func (s *Service) changePassword(ctx context.Context, r *api.Request, in map[str
 	if err != nil {
 		return api.None{}, err
 	}
+	if err := s.disableInactive(ctx); err != nil {
+		return api.None{}, err
+	}
 	id := r.Path("user_id")
-	var hash string
-	var user doc
+	ctx = claim(ctx, r, accountOf(doc{"id": id}))
+	var u knownUser
+	var past []pastPassword
 	err = s.read(ctx, func(tx *db.Tx) error {
-		var err error
-		if user, err = s.user.find(tx, id); err != nil || user == nil {
-			return err
+		if u, err = s.findUser(tx, doc{"id": id}); err == nil {
+			past, err = pastPasswords(tx, id, u.hash)
 		}
-		hash, err = db.One(tx, db.Value[string], `SELECT password_hash FROM identity_users WHERE id = $1`, id)
 		return err
 	})
 	if err != nil {
 		return api.None{}, err
 	}
-	ok, err := s.passwords.verify(ctx, hash, str(d, "original_password"))
-	if err != nil {
+	if err := s.checkPassword(ctx, u, str(d, "original_password")); err != nil && !errors.Is(err, errExpired) {
 		return api.None{}, err
 	}
-	if !ok || !truth(user, "enabled") {
-		return api.None{}, unauthorized(errPassword)
+	if len(s.mfaRules(doc{"options": u.options})) == 0 {
+		if err := s.loggedIn(ctx, u.id); err != nil {
+			return api.None{}, err
+		}
 	}
-	if truth(object(user, "options"), "lock_password") {
-		return api.None{}, fault.BadRequest("You cannot change your password at this time due to password policy disallowing password changes. Please contact your administrator to reset your password.")
-	}
-	fresh, err := s.passwords.hash(ctx, str(d, "password"))
+	fresh, err := s.ownPassword(ctx, u, past, str(d, "password"))
 	if err != nil {
 		return api.None{}, err
 	}
 	return api.None{}, s.write(ctx, func(tx *db.Tx) error {
-		n, err := tx.Exec(`UPDATE identity_users SET password_hash = $1, password_expires_at = 0 WHERE id = $2 AND password_hash = $3`, fresh, id, hash)
+		n, err := tx.Exec(`UPDATE identity_users SET password_hash = $1, password_expires_at = $2 WHERE id = $3 AND password_hash = $4`, fresh, s.passwordExpiry(u.options, false), id, u.hash)
 		if err != nil {
 			return err
 		}
 		if n == 0 { // somebody else changed it meanwhile
-			return unauthorized(errors.New("the password was changed meanwhile"))
+			return unauthorized(errChanged(id))
+		}
+		if err := s.keepPassword(tx, id, u.hash, fresh, true); err != nil {
+			return err
 		}
 		if err := s.user.touch(tx, id, "update"); err != nil {
 			return err
 		}
 		return revokeUser(tx, id)
 	})
+}
+
+// ownPassword hashes a password that a user chooses, if the rules let the user have it now. past goes from the newest on.
+func (s *Service) ownPassword(ctx context.Context, u knownUser, past []pastPassword, password string) (string, error) {
+	if err := s.strong(password); err != nil {
+		return "", err
+	}
+	if truth(u.options, "lock_password") {
+		return "", fault.BadRequest("You cannot change your password at this time due to password policy disallowing password changes. Please contact your administrator to reset your password.")
+	}
+	if len(past) > 0 {
+		if err := s.tooYoung(past[0]); err != nil {
+			return "", err
+		}
+	}
+	if err := s.unusedBefore(ctx, past, password); err != nil {
+		return "", err
+	}
+	return s.newHash(ctx, password)
 }
 
 func (s *Service) listUserProjects(ctx context.Context, r *api.Request, _ api.None) (api.JSON, error) {
@@ -207,11 +238,11 @@ func (s *Service) listUserGroups(ctx context.Context, r *api.Request, _ api.None
 	if _, err := inRead(ctx, s, func(tx *db.Tx) (doc, error) { return s.userFor(tx, r, "identity:list_groups_for_user") }); err != nil {
 		return nil, err
 	}
-	// Memberships of federated users may end; these do not.
-	k := *s.group
-	k.singular, k.wire = "membership", func(_ *Service, d doc) { d["membership_expires_at"] = nil }
-	l := listing{kind: &k, filters: []string{"name"}}
-	l.where.Add("id IN (SELECT group_id FROM identity_members WHERE user_id = ?)", r.Path("user_id"))
+	ends, err := inRead(ctx, s, func(tx *db.Tx) (map[string]int64, error) { return membershipsOf(tx, r.Path("user_id")) })
+	if err != nil {
+		return nil, err
+	}
+	l := s.membershipList(r.Path("user_id"), ends)
 	if own := r.Caller.DomainID; own != "" {
 		l.where.Add("domain_id = ?", own)
 	}
@@ -234,7 +265,7 @@ func (s *Service) authProjects(ctx context.Context, r *api.Request, _ api.None) 
 	if err := r.Enforce("identity:get_auth_projects", policy.Map{}); err != nil {
 		return nil, err
 	}
-	ids, err := inRead(ctx, s, func(tx *db.Tx) ([]string, error) { return projectsOf(tx, r.UserID()) })
+	ids, err := inRead(ctx, s, func(tx *db.Tx) ([]string, error) { return projectsFor(tx, actorOf(r)) })
 	if err != nil {
 		return nil, err
 	}
@@ -247,7 +278,7 @@ func (s *Service) authDomains(ctx context.Context, r *api.Request, _ api.None) (
 	if err := r.Enforce("identity:get_auth_domains", policy.Map{}); err != nil {
 		return nil, err
 	}
-	ids, err := inRead(ctx, s, func(tx *db.Tx) ([]string, error) { return domainsOf(tx, r.UserID()) })
+	ids, err := inRead(ctx, s, func(tx *db.Tx) ([]string, error) { return domainsFor(tx, actorOf(r)) })
 	if err != nil {
 		return nil, err
 	}

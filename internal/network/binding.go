@@ -21,7 +21,9 @@ func carries(n nodeapi.Node, net *network) bool {
 func (c *call) bind(p *port, n *network) error {
 	if p.Host == "" {
 		p.VIFType = vifUnbound
-		p.Status = "DOWN"
+		if p.DeviceOwner != ownerFloatingIP {
+			p.Status = "DOWN"
+		}
 		return nil
 	}
 	if isRouterOwner(p.DeviceOwner) || p.DeviceOwner == ownerDHCP {

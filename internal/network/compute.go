@@ -188,7 +188,7 @@ func (c *call) claimPort(req ServerPortsRequest, r PortRequest, index int) error
 }
 
 func (c *call) makePort(req ServerPortsRequest, r PortRequest, groups []string, index int) error {
-	n, _, err := c.visibleNetwork(r.NetworkID)
+	n, _, err := c.parentNetwork(r.NetworkID)
 	if fault.Is(err, http.StatusNotFound) {
 		return fault.BadRequest("Network %s could not be found.", r.NetworkID)
 	}

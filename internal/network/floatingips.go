@@ -221,7 +221,8 @@ func (c *call) associate(f *floatingIP, v values, isNew bool) error {
 
 // floatingActive sets the status that the router's node has reported for the router as a whole.
 func (c *call) floatingActive(f *floatingIP) error {
-	n, err := db.One(c.tx, db.Value[int], `SELECT count(*) FROM net_ports WHERE device_id = $1 AND device_owner = 'network:router_gateway' AND status = 'ACTIVE'`, f.RouterID)
+	n, err := db.One(c.tx, db.Value[int], `SELECT count(*) FROM net_ports WHERE device_id = $1 AND device_owner = 'network:router_gateway' AND status = 'ACTIVE'
+		AND EXISTS (SELECT 1 FROM net_routers r WHERE r.id = $1 AND r.admin_state_up)`, f.RouterID)
 	if n > 0 {
 		f.Status = "ACTIVE"
 	}

@@ -103,6 +103,42 @@ func TestServerPortsReachNodes(t *testing.T) {
 	})
 }
 
+// TestRouterLegStatus: a leg is what the node made of it, also while its router is switched off; a floating IP needs one that is on.
+func TestRouterLegStatus(t *testing.T) {
+	each(t, func(t *testing.T, c *cloud) {
+		c.node("node1", "192.0.2.1")
+		pub, _ := c.public()
+		n, s := c.net("alice", "10.0.0.0/24")
+		port := c.port("alice", n, "").str("id")
+		r := c.do("alice", "POST", "/routers", `{"router":{"admin_state_up":false,"external_gateway_info":{"network_id":"`+pub+`"}}}`, 201).str("id")
+		leg := c.do("alice", "PUT", "/routers/"+r+"/add_router_interface", `{"subnet_id":"`+s+`"}`, 200).str("port_id")
+		for _, step := range []struct {
+			name       string
+			status     nodeapi.RouterStatus
+			leg, float string
+		}{
+			{"switched off", nodeapi.RouterStatus{ID: r}, "ACTIVE", "DOWN"},
+			{"in error", nodeapi.RouterStatus{ID: r, Error: "no such bridge"}, "DOWN", "DOWN"},
+			{"switched on", nodeapi.RouterStatus{ID: r, Active: true}, "ACTIVE", "ACTIVE"},
+		} {
+			if step.status.Active {
+				c.do("alice", "PUT", "/routers/"+r, `{"router":{"admin_state_up":true}}`, 200)
+			}
+			if err := c.hub.Report(context.Background(), nodeapi.Report{Node: "node1", Routers: []nodeapi.RouterStatus{step.status}}); err != nil {
+				t.Fatal(err)
+			}
+			if p := c.do("alice", "GET", "/ports/"+leg, "", 200); p["status"] != step.leg {
+				t.Errorf("%s: the leg is %v, want %s", step.name, p["status"], step.leg)
+			}
+			f := c.do("alice", "POST", "/floatingips", `{"floatingip":{"floating_network_id":"`+pub+`","port_id":"`+port+`"}}`, 201)
+			if f["status"] != step.float {
+				t.Errorf("%s: the floating IP is %v, want %s", step.name, f["status"], step.float)
+			}
+			c.do("alice", "DELETE", "/floatingips/"+f.str("id"), "", 204)
+		}
+	})
+}
+
 func find(t *testing.T, nets []nodeapi.Network, id string) nodeapi.Network {
 	t.Helper()
 	for _, n := range nets {

@@ -133,6 +133,28 @@ func (c *call) visibleNetwork(id string) (*network, bool, error) {
 	return o.(*network), shared, nil
 }
 
+// parentNetwork is visibleNetwork for what is made in a network, which asks for it more than once: its owner, then its making, and that of
+// the next one in a list. Those who change a network must not use it.
+func (c *call) parentNetwork(id string) (*network, bool, error) {
+	if p, ok := c.parents[id]; ok {
+		return p.n, p.shared, nil
+	}
+	n, shared, err := c.visibleNetwork(id)
+	if err == nil {
+		if c.parents == nil {
+			c.parents = map[string]parent{}
+		}
+		c.parents[id] = parent{n, shared}
+	}
+	return n, shared, err
+}
+
+// parent is a network and whether it is shared with the caller.
+type parent struct {
+	n      *network
+	shared bool
+}
+
 func createNetwork(c *call, v values) (object, error) {
 	n := &network{standard: newStandard(c.tx, v), AdminUp: v.bool("admin_state_up"), PortSecurity: v.bool("port_security_enabled"), External: v.bool("router:external"),
 		AZHints: v.strings("availability_zone_hints"), MTU: v.int("mtu")}

@@ -27,12 +27,8 @@ func toWanted(l []any) []wanted {
 	return out
 }
 
-// giveIPs gives a new port its addresses: those asked for, or one of each family; and in any case those of subnets with automatic addresses.
-func (c *call) giveIPs(p *port, v values) error {
-	subnets, err := c.subnetsOf(p.NetworkID)
-	if err != nil {
-		return err
-	}
+// giveIPs gives a new port addresses of its network's subnets: those asked for, or one of each family; and in any case those of subnets with automatic addresses.
+func (c *call) giveIPs(p *port, v values, subnets []*subnet) error {
 	candidates, err := forOwner(subnets, p)
 	if err != nil {
 		return err

@@ -167,7 +167,11 @@ func (c *call) port(id string) (*port, error) {
 }
 
 func createPort(c *call, v values) (object, error) {
-	n, _, err := c.visibleNetwork(v.str("network_id"))
+	n, _, err := c.parentNetwork(v.str("network_id"))
+	if err != nil {
+		return nil, err
+	}
+	subnets, err := c.subnetsOf(n.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -175,6 +179,9 @@ func createPort(c *call, v values) (object, error) {
 		Status: "DOWN", PortSecurity: n.PortSecurity, IPAllocation: "immediate", Host: v.str("binding:host_id"), VNICType: v.str("binding:vnic_type"), VIFType: vifUnbound,
 		NICIndex: int(v.int("nic_index")), NICTag: v.str("nic_tag"), Made: v.bool("made_by_compute"), DNSName: v.str("dns_name"), DHCPOpts: toDHCPOpts(v.list("extra_dhcp_opts"))}
 	p.Revision = 1
+	if p.DeviceOwner == ownerFloatingIP {
+		p.Status = "N/A" // no node wires it (neutron/db/l3_db.py)
+	}
 	if p.VNICType == "" {
 		p.VNICType = "normal"
 	}
@@ -198,7 +205,7 @@ func createPort(c *call, v values) (object, error) {
 	} else if p.MAC, err = c.newMAC(n.ID); err != nil {
 		return nil, err
 	}
-	if err := c.giveIPs(p, v); err != nil {
+	if err := c.giveIPs(p, v, subnets); err != nil {
 		return nil, err
 	}
 	if err := c.giveAddressPairs(p, v); err != nil {
@@ -217,10 +224,6 @@ func createPort(c *call, v values) (object, error) {
 		return nil, err
 	}
 	if !c.internal {
-		subnets, err := c.subnetsOf(n.ID)
-		if err != nil {
-			return nil, err
-		}
 		if err := c.scheduleDHCP(n, subnets); err != nil {
 			return nil, err
 		}

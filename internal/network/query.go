@@ -194,7 +194,7 @@ type listed struct {
 }
 
 // list answers GET of a collection.
-func (s *Service) list(ctx context.Context, q *api.Request, r *resource) (api.JSON, error) {
+func (s *Service) list(ctx context.Context, q *api.Request, r *resource) (*api.List, error) {
 	q.Asked()
 	if r.beforeList != nil {
 		if err := r.beforeList(ctx, s, q); err != nil {
@@ -205,19 +205,16 @@ func (s *Service) list(ctx context.Context, q *api.Request, r *resource) (api.JS
 	if err != nil {
 		return nil, err
 	}
-	var out api.JSON
+	out := &api.List{Key: r.collection}
 	err = s.o.DB.Read(ctx, func(tx *db.Tx) error {
 		c := s.call(tx, q, q.Caller)
 		rows, err := c.rows(r, p, q.Query())
 		if err != nil {
 			return err
 		}
-		docs, err := c.documents(r, rows, q.Query()["fields"])
-		if err != nil {
-			return err
-		}
-		out = api.ListJSON(r.collection, docs, links(q, r.collection, p, rows))
-		return nil
+		out.Docs, err = c.documents(r, rows, q.Query()["fields"])
+		out.Extra = links(q, r.collection, p, rows)
+		return err
 	})
 	return out, err
 }

@@ -73,6 +73,7 @@ type call struct {
 	advsvc    bool
 	projectID string
 	nets      map[string]*network // looked up for policy
+	parents   map[string]parent   // see parentNetwork
 	internal  bool                // the service itself acts: no quota, no owner checks
 }
 
@@ -94,7 +95,7 @@ func (s *Service) resourceRoutes(r *resource) []api.Route {
 	base := "/v2.0/" + r.urlPath()
 	get, create, update, remove := "get_"+r.name, "create_"+r.name, "update_"+r.name, "delete_"+r.name
 	routes := []api.Route{
-		api.Handle("GET", base, api.Object(get), http.StatusOK, func(ctx context.Context, q *api.Request, _ api.None) (api.JSON, error) {
+		api.Handle("GET", base, api.Object(get), http.StatusOK, func(ctx context.Context, q *api.Request, _ api.None) (*api.List, error) {
 			return s.list(ctx, q, r)
 		}),
 		api.Handle("GET", base+"/{id}", api.Object(get), http.StatusOK, func(ctx context.Context, q *api.Request, _ api.None) (api.JSON, error) {

@@ -37,6 +37,9 @@ func TestRoutersAndFloatingIPs(t *testing.T) {
 		if f["floating_ip_address"] != "203.0.113.11" || f["fixed_ip_address"] != "10.0.0.2" || f["router_id"] != id {
 			t.Errorf("floating IP %v", f)
 		}
+		if p := c.list("admin", "/ports?device_id="+f.str("id"), "ports"); len(p) != 1 || p[0]["status"] != "N/A" {
+			t.Errorf("the floating IP's own port: %v", p)
+		}
 		c.refuse("alice", "POST", "/floatingips", fip, 409, "FloatingIPPortAlreadyAssociated", "already has a floating IP on external network "+pub)
 		c.refuse("alice", "PUT", path, `{"router":{"external_gateway_info":null}}`, 409, "RouterExternalGatewayInUseByFloatingIp", "is required by one or more floating IPs.")
 		c.refuse("alice", "PUT", path+"/remove_router_interface", `{"subnet_id":"`+s+`"}`, 409, "RouterInterfaceInUseByFloatingIP", "cannot be deleted, as it is required by one or more floating IPs.")

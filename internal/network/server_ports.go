@@ -1,6 +1,10 @@
 package network
 
 import (
+	"cmp"
+	"maps"
+	"slices"
+
 	"github.com/hanok-cloud/hanok/internal/db"
 )
 
@@ -13,42 +17,65 @@ func (s *Service) ServerPorts(tx *db.Tx, serverIDs []string) (map[string][]Port,
 	w := &db.Where{}
 	w.In("t.device_id", serverIDs).Add("t.device_owner LIKE 'compute:%'")
 	var all []*Port
-	var ports, groups []string
-	groupIDs := map[string][]string{}
+	groupIDs := map[string][]string{} // by port
+	decoded := map[string][]string{}  // by text: most ports have the same groups
+	groups := map[string]string{}     // names by id
+	byID := map[string]*Port{}
+	var floats []floating
 	err := tx.Each(func(r db.Row) error {
-		var p Port
+		p := &Port{}
 		var ips []fixedIP
-		var sgs []string
+		var sgs string
+		var f floating
 		if err := r.Scan(&p.ID, &p.ProjectID, &p.NetworkID, &p.NetworkName, &p.MTU, &p.ServerID, &p.MAC, &p.Status, &p.AdminUp, &p.VIFType, &p.Host, &p.Index, &p.Tag, &p.Made,
-			jsonOf(&ips), jsonOf(&sgs)); err != nil {
+			jsonOf(&ips), &sgs, &f.id, &f.created, &f.fixed, &f.ip); err != nil {
 			return err
 		}
-		for _, f := range ips {
-			p.FixedIPs = append(p.FixedIPs, PortIP{SubnetID: f.SubnetID, IP: f.IP})
+		if f.id != "" {
+			f.port = p.ID
+			floats = append(floats, f)
 		}
-		all = append(all, &p)
-		ports = append(ports, p.ID)
-		groupIDs[p.ID] = sgs
-		groups = append(groups, sgs...)
+		if byID[p.ID] != nil { // it comes once for each of its floating addresses
+			return nil
+		}
+		byID[p.ID] = p
+		all = append(all, p)
+		p.FixedIPs = make([]PortIP, len(ips))
+		for i, f := range ips {
+			p.FixedIPs[i] = PortIP{SubnetID: f.SubnetID, IP: f.IP}
+		}
+		ids, ok := decoded[sgs]
+		if !ok {
+			if err := jsonOf(&ids).Scan(sgs); err != nil {
+				return err
+			}
+			decoded[sgs] = ids
+			for _, id := range ids {
+				groups[id] = ""
+			}
+		}
+		groupIDs[p.ID] = ids
 		return nil
 	}, `SELECT t.id, t.project_id, t.network_id, n.name, n.mtu, t.device_id, t.mac_address, t.status, t.admin_state_up, t.vif_type, t.host, t.nic_index, t.nic_tag, t.made_by_compute,
-		t.fixed_ips, t.security_groups FROM net_ports t JOIN net_networks n ON n.id = t.network_id`+w.SQL()+` ORDER BY t.device_id, t.nic_index, t.id`, w.Args()...)
+		t.fixed_ips, t.security_groups, COALESCE(f.id, ''), COALESCE(f.created_at, 0), COALESCE(f.fixed_ip_address, ''), COALESCE(f.floating_ip_address, '')
+		FROM net_ports t JOIN net_networks n ON n.id = t.network_id LEFT JOIN net_floatingips f ON f.port_id = t.id`+w.SQL(), w.Args()...)
 	if err != nil || len(all) == 0 {
 		return out, err
 	}
+	// Sorted here: SQLite would copy every row once more to sort it.
+	slices.SortFunc(all, func(a, b *Port) int {
+		return cmp.Or(cmp.Compare(a.ServerID, b.ServerID), cmp.Compare(a.Index, b.Index), cmp.Compare(a.ID, b.ID))
+	})
+	fillFloating(byID, floats)
 	if err := fillSubnets(tx, all); err != nil {
 		return nil, err
 	}
-	if err := fillFloating(tx, all, ports); err != nil {
-		return nil, err
-	}
-	names, err := groupNames(tx, groups)
-	if err != nil {
+	if err := nameGroups(tx, groups); err != nil {
 		return nil, err
 	}
 	for _, p := range all {
 		for _, g := range groupIDs[p.ID] {
-			p.SecurityGroups = append(p.SecurityGroups, names[g])
+			p.SecurityGroups = append(p.SecurityGroups, groups[g])
 		}
 		out[p.ServerID] = append(out[p.ServerID], *p)
 	}
@@ -90,40 +117,34 @@ func fillSubnets(tx *db.Tx, ports []*Port) error {
 	return nil
 }
 
-func fillFloating(tx *db.Tx, all []*Port, ports []string) error {
-	w := &db.Where{}
-	w.In("port_id", ports)
-	byPort := map[string]*Port{}
-	for _, p := range all {
-		byPort[p.ID] = p
-	}
-	return tx.Each(func(r db.Row) error {
-		var port, fixed, floating string
-		if err := r.Scan(&port, &fixed, &floating); err != nil {
-			return err
-		}
-		p := byPort[port]
-		for i := range p.FixedIPs {
-			if p.FixedIPs[i].IP == fixed {
-				p.FixedIPs[i].Floating = append(p.FixedIPs[i].Floating, floating)
-			}
-		}
-		return nil
-	}, `SELECT port_id, fixed_ip_address, floating_ip_address FROM net_floatingips`+w.SQL()+` ORDER BY created_at, id`, w.Args()...)
+// floating is a floating address of a port.
+type floating struct {
+	id, port, fixed, ip string
+	created             int64
 }
 
-func groupNames(tx *db.Tx, ids []string) (map[string]string, error) {
-	names := map[string]string{}
-	if len(ids) == 0 {
-		return names, nil
+func fillFloating(ports map[string]*Port, floats []floating) {
+	slices.SortFunc(floats, func(a, b floating) int { return cmp.Or(cmp.Compare(a.created, b.created), cmp.Compare(a.id, b.id)) })
+	for _, f := range floats {
+		for i := range ports[f.port].FixedIPs {
+			if ip := &ports[f.port].FixedIPs[i]; ip.IP == f.fixed {
+				ip.Floating = append(ip.Floating, f.ip)
+			}
+		}
+	}
+}
+
+// nameGroups fills in the names of security groups by id.
+func nameGroups(tx *db.Tx, names map[string]string) error {
+	if len(names) == 0 {
+		return nil
 	}
 	w := &db.Where{}
-	w.In("id", ids)
-	err := tx.Each(func(r db.Row) error {
+	w.In("id", slices.Sorted(maps.Keys(names)))
+	return tx.Each(func(r db.Row) error {
 		var id, name string
 		err := r.Scan(&id, &name)
 		names[id] = name
 		return err
 	}, `SELECT id, name FROM net_security_groups`+w.SQL(), w.Args()...)
-	return names, err
 }

@@ -100,7 +100,7 @@ func ownNetwork(kind string) func(c *call, v values) error {
 		if c.admin || c.advsvc || c.internal {
 			return nil
 		}
-		n, shared, err := c.visibleNetwork(v.str("network_id"))
+		n, shared, err := c.parentNetwork(v.str("network_id"))
 		if err != nil {
 			return err
 		}

@@ -48,7 +48,7 @@ type Items struct {
 // Call asks the agent for something that needs an answer now; the agent answers with a CallResult.
 type Call struct {
 	ID        string `json:"id"`
-	Method    string `json:"method"` // "console-log"
+	Method    string `json:"method"` // one of the Method constants
 	GuestID   string `json:"guest_id,omitempty"`
 	Lines     int    `json:"lines,omitempty"` // console-log: last lines; 0 means all that is kept
 	RequestID string `json:"request_id,omitempty"`
@@ -56,6 +56,13 @@ type Call struct {
 
 // MethodConsoleLog reads the guest's serial console log; the result's Data is the text.
 const MethodConsoleLog = "console-log"
+
+// MethodPassword reads the encrypted password that the guest posted to the metadata service, nothing when it posted none;
+// MethodClearPassword forgets it, after which the guest may post another.
+const (
+	MethodPassword      = "password"
+	MethodClearPassword = "clear-password"
+)
 
 // CallResult answers a Call.
 type CallResult struct {

@@ -69,8 +69,8 @@ trap '[ -z "$cloud" ] || { kill "$cloud" 2>/dev/null || true; wait "$cloud" 2>/d
 
 pattern() {
   case $1 in
-    smoke) echo '\[.*\bsmoke\b.*\]' ;;
-    identity | image | network | compute) echo "^tempest\\.api\\.$1\\." ;;
+    smoke) echo '^tempest\..*\[.*\bsmoke\b.*\]' ;; # of Tempest itself, not of plugins in the room
+    identity | image | network | compute) echo "^tempest\\.(serial_tests\\.)?api\\.$1\\." ;;
     scenario) echo '^tempest\.scenario\.' ;;
     *) echo "$1" ;;
   esac

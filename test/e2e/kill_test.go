@@ -141,7 +141,7 @@ func (a *apart) start(config string, args ...string) *exec.Cmd {
 func (a *apart) startController() {
 	a.t.Helper()
 	a.controller = a.start("controller.toml", "controller")
-	eventually(a.t, 2*time.Minute, func(ctx context.Context) error {
+	eventually(a.t, 6*time.Minute, func(ctx context.Context) error {
 		c := &http.Client{Transport: &http.Transport{DialContext: a.dial, DisableKeepAlives: true}}
 		resp, err := c.Get("http://127.0.0.1:8780/healthz")
 		if err != nil {
@@ -203,7 +203,7 @@ func TestKilledAtAnyInstant(t *testing.T) {
 	var network struct{ Network struct{ ID string } }
 	check(t, do("POST", "network", "/v2.0/networks", obj{"network": obj{"name": "k"}}, &network))
 	check(t, do("POST", "network", "/v2.0/subnets", obj{"subnet": obj{"network_id": network.Network.ID, "ip_version": 4, "cidr": "10.9.0.0/16"}}, nil))
-	eventually(t, 2*time.Minute, func(context.Context) error {
+	eventually(t, 6*time.Minute, func(context.Context) error {
 		var out struct{ Services []struct{ State string } }
 		if err := do("GET", "compute", "/os-services?binary=nova-compute", nil, &out); err != nil {
 			return err
@@ -339,7 +339,7 @@ func TestKilledAtAnyInstant(t *testing.T) {
 	})
 	// With the last network its DHCP service goes, too.
 	check(t, do("DELETE", "network", "/v2.0/networks/"+network.Network.ID, nil, nil))
-	eventually(t, 2*time.Minute, func(context.Context) error { return a.nothingLeft(do) })
+	eventually(t, 6*time.Minute, func(context.Context) error { return a.nothingLeft(do) })
 }
 
 func check(t *testing.T, err error) {

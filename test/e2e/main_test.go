@@ -144,7 +144,7 @@ func openstack(t *testing.T, as string, args ...string) string {
 }
 
 func tryOpenstack(ctx context.Context, as string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 8*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "/usr/bin/openstack", args...)
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=/root", "LANG=C.UTF-8", "OS_CLOUD=" + as, "OS_CLIENT_CONFIG_FILE=" + cloud.dir + "/clouds.yaml"}

@@ -98,7 +98,7 @@ func TestSession(t *testing.T) {
 	if out, err := exec.Command("ping", "-c", "3", "-W", "5", ip).CombinedOutput(); err != nil {
 		t.Errorf("ping: %v\n%s", err, out)
 	}
-	eventually(t, 3*time.Minute, func(ctx context.Context) error {
+	eventually(t, 6*time.Minute, func(ctx context.Context) error {
 		out, err := guestSSH(ctx, key, ip, "cat /var/tmp/user-data")
 		if err == nil && strings.TrimSpace(out) != "user data ran as root" {
 			err = fmt.Errorf("user data wrote %q", out)
@@ -122,7 +122,7 @@ func TestSession(t *testing.T) {
 	}
 	boot := inGuest("cat /proc/sys/kernel/random/boot_id")
 	openstack(t, asDemo, "server", "reboot", "--wait", "s-server")
-	eventually(t, 2*time.Minute, func(ctx context.Context) error {
+	eventually(t, 6*time.Minute, func(ctx context.Context) error {
 		out, err := guestSSH(ctx, key, ip, "cat /proc/sys/kernel/random/boot_id")
 		if err == nil && strings.TrimSpace(out) == boot {
 			err = errors.New("it has not rebooted")
@@ -147,7 +147,7 @@ func TestSession(t *testing.T) {
 	openstack(t, asDemo, "keypair", "delete", "s-key")
 	openstack(t, asAdmin, "image", "delete", "s-image")
 	openstack(t, asAdmin, "flavor", "delete", "s.nano")
-	eventually(t, 2*time.Minute, func(context.Context) error {
+	eventually(t, 6*time.Minute, func(context.Context) error {
 		if after := leftovers(t); after != before {
 			return fmt.Errorf("left behind; before:\n%s\nafter:\n%s", before, after)
 		}
@@ -157,7 +157,7 @@ func TestSession(t *testing.T) {
 
 func waitStatus(t *testing.T, server, status string) {
 	t.Helper()
-	eventually(t, 2*time.Minute, func(ctx context.Context) error {
+	eventually(t, 6*time.Minute, func(ctx context.Context) error {
 		out, err := tryOpenstack(ctx, asDemo, "server", "show", server, "-f", "value", "-c", "status")
 		if err == nil && strings.TrimSpace(out) != status {
 			err = fmt.Errorf("server is %s", out)

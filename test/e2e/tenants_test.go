@@ -195,7 +195,7 @@ func rulesTakeEffect(t *testing.T, n *tenant) {
 	}
 	rule := n.open(8080)
 	var conn net.Conn
-	eventually(t, 2*time.Minute, func(context.Context) (err error) {
+	eventually(t, 6*time.Minute, func(context.Context) (err error) {
 		conn, err = connect()
 		return err
 	})
@@ -217,7 +217,7 @@ func rulesTakeEffect(t *testing.T, n *tenant) {
 		t.Fatalf("the connection does not work: %v", err)
 	}
 	n.do("DELETE", "network", "/v2.0/security-group-rules/"+rule, nil, nil)
-	eventually(t, 2*time.Minute, func(context.Context) error {
+	eventually(t, 6*time.Minute, func(context.Context) error {
 		if err := echo("two", 3*time.Second); err == nil {
 			return errors.New("the connection outlives its rule")
 		}

@@ -127,8 +127,6 @@ func fail(w http.ResponseWriter, status int, message string) {
 // owner's public key.
 type Passwords struct {
 	Dir string
-	// Posted is told of each new one; nil: nobody is.
-	Posted func(guestID string, password []byte)
 }
 
 func (p *Passwords) file(guest string) string {
@@ -153,11 +151,13 @@ func (p *Passwords) Set(guest string, password []byte) error {
 	if err := os.WriteFile(f+".new", password, 0o600); err != nil {
 		return err
 	}
-	if err := os.Rename(f+".new", f); err != nil {
+	return os.Rename(f+".new", f)
+}
+
+// Clear forgets it: the guest may post another.
+func (p *Passwords) Clear(guest string) error {
+	if err := os.Remove(p.file(guest)); !errors.Is(err, fs.ErrNotExist) {
 		return err
-	}
-	if p.Posted != nil {
-		p.Posted(guest, password)
 	}
 	return nil
 }

@@ -47,8 +47,6 @@ type Options struct {
 	Guests func(id string) (nodeapi.Guest, bool)
 	// VendorData is the operator's static vendor data; nil: {}.
 	VendorData json.RawMessage
-	// OnPassword is told the encrypted password that a guest posted; nil: it is only kept for the guest.
-	OnPassword func(guestID string, password []byte)
 	Logger     *slog.Logger
 	// Clock and Random: nil are time.Now and the kernel's random numbers.
 	Clock  func() time.Time

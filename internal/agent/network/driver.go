@@ -69,7 +69,7 @@ func New(o Options) (*Driver, error) {
 	}
 	d := &Driver{o: o, node: node, resync: true, dirty: map[ref]int{}, ensured: map[string]bool{}, segments: map[string]bridge.Segment{},
 		services: map[string]*service{}, proxies: map[string]*proxy{}, configs: map[string]router.Config{},
-		passwords: &metadata.Passwords{Dir: filepath.Join(o.StateDir, "passwords"), Posted: o.OnPassword}}
+		passwords: &metadata.Passwords{Dir: filepath.Join(o.StateDir, "passwords")}}
 	d.bridges, err = bridge.New(node, bridgeOptions(o))
 	if err == nil {
 		d.zones, err = loadZones(o.StateDir)
@@ -153,6 +153,12 @@ func (d *Driver) RemovePort(ctx context.Context, id string) error {
 	delete(d.ensured, id)
 	return d.node.RemoveLink(TapName(id))
 }
+
+// Password is the encrypted password that a guest posted; nil: none.
+func (d *Driver) Password(guestID string) ([]byte, error) { return d.passwords.Get(guestID) }
+
+// ClearPassword forgets it.
+func (d *Driver) ClearPassword(guestID string) error { return d.passwords.Clear(guestID) }
 
 // Apply makes the node be as wanted. The maps are copied: the caller may go on with its own.
 func (d *Driver) Apply(ctx context.Context, want State) (Result, error) {

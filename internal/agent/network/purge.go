@@ -13,8 +13,8 @@ import (
 )
 
 // Purge removes every bridge, VXLAN device, namespace, tap and nft table of ours from the calling thread's
-// network namespace, gives physical interfaces their addresses back and forgets the zones. It does what it
-// can and reports all that failed.
+// network namespace, gives physical interfaces their addresses back and forgets the zones. What guests posted
+// stays: they may start again. It does what it can and reports all that failed.
 func Purge(ctx context.Context, o Options) error {
 	if o.NetnsDir == "" {
 		o.NetnsDir = netns.DefaultDir
@@ -38,7 +38,7 @@ func Purge(ctx context.Context, o Options) error {
 		firewall.Remove(ctx, node),
 	}
 	if o.StateDir != "" {
-		errs = append(errs, os.RemoveAll(filepath.Join(o.StateDir, "zones.json")), os.RemoveAll(filepath.Join(o.StateDir, "passwords")))
+		errs = append(errs, os.RemoveAll(filepath.Join(o.StateDir, "zones.json")))
 	}
 	return errors.Join(errs...)
 }

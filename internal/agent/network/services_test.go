@@ -221,8 +221,7 @@ func getWithin(limit time.Duration, ns *netns.NS, method, url, body string) stri
 // Two tenants with equal addresses ask for metadata, one through its router and one through the DHCP service;
 // each gets its own.
 func TestMetadata(t *testing.T) {
-	var posted string
-	c := newCloud(t, func(o *Options) { o.OnPassword = func(id string, p []byte) { posted = id + " " + string(p) } })
+	c := newCloud(t, nil)
 	c.public()
 	a, b := c.tenant(tenantA, 100, "10.0.0"), c.tenant(tenantB, 200, "10.0.0")
 	c.group("none")
@@ -261,8 +260,8 @@ func TestMetadata(t *testing.T) {
 			t.Errorf("%s password: %q, want %q", step[0], s, step[2])
 		}
 	}
-	if posted != "guest-"+p1.ID+" c2VjcmV0" {
-		t.Errorf("told of password %q", posted)
+	if p, err := c.driver.Password("guest-" + p1.ID); err != nil || string(p) != "c2VjcmV0" {
+		t.Errorf("the driver's password %q, %v", p, err)
 	}
 	if s := get(g2.NS, "GET", pw, ""); s != "" {
 		t.Errorf("another guest's password: %q", s)
@@ -272,6 +271,20 @@ func TestMetadata(t *testing.T) {
 	c.apply()
 	if s := get(g1.NS, "GET", pw, ""); s != "c2VjcmV0" {
 		t.Errorf("after a resync: %q", s)
+	}
+	for range 2 {
+		if err := c.driver.ClearPassword("guest-" + p1.ID); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, step := range [][3]string{{"GET", "", ""}, {"POST", "bmV3", ""}, {"GET", "", "bmV3"}} {
+		if s := get(g1.NS, step[0], pw, step[1]); s != step[2] {
+			t.Errorf("%s cleared password: %q, want %q", step[0], s, step[2])
+		}
+	}
+	must(t, c.node.NS.Do(func() error { return Purge(t.Context(), c.driver.o) }))
+	if p, err := c.driver.Password(p1.GuestID); err != nil || string(p) != "bmV3" {
+		t.Errorf("after the node's network was taken down: %q, %v", p, err)
 	}
 	delete(c.guests, p1.GuestID)
 	c.driver.Resync()

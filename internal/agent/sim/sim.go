@@ -283,12 +283,6 @@ func (Network) Apply(_ context.Context, c agent.NetworkChange) (agent.NetworkSta
 			return
 		}
 		st.Routers = append(st.Routers, nodeapi.RouterStatus{ID: r.ID, Active: r.AdminUp})
-		for _, leg := range r.Interfaces {
-			st.Ports = append(st.Ports, nodeapi.PortStatus{ID: leg.PortID, Active: true})
-		}
-		if r.Gateway != nil {
-			st.Ports = append(st.Ports, nodeapi.PortStatus{ID: r.Gateway.PortID, Active: true})
-		}
 	}
 	network := func(n *nodeapi.Network) {
 		if n != nil && n.DHCPPort != nil {
@@ -327,3 +321,9 @@ func (Network) EnsurePort(_ context.Context, portID string) (agent.PortDevice, e
 
 // RemovePort does nothing.
 func (Network) RemovePort(context.Context, string) error { return nil }
+
+// Password is none: a simulated guest posts nothing.
+func (Network) Password(string) ([]byte, error) { return nil, nil }
+
+// ClearPassword has nothing to forget.
+func (Network) ClearPassword(string) error { return nil }

@@ -36,6 +36,15 @@ func (d Dialect) Validate(s *Schema, v any) *Error {
 	return e
 }
 
+// ValidateAll gives every error, in the order of the schema's keywords.
+func (d Dialect) ValidateAll(s *Schema, v any) []*Error {
+	errs := run{d: d, all: true}.errors(s, v)
+	for _, e := range errs {
+		e.finish()
+	}
+	return errs
+}
+
 type run struct {
 	d   Dialect
 	all bool // collect every error, not only the first

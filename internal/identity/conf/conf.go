@@ -1,0 +1,113 @@
+// Package conf is the optional file keystone.conf: identity's options under upstream's names and with upstream's defaults, read and checked.
+// It must not know what the options are used for.
+//
+// An option is a field with tags: `opt` is its name, `default` its default as the file would say it (none: not set), `doc` explains it, `min`,
+// `max` and `choices` bound it, `unit` is a duration's (seconds, minutes or days), `multi` marks a list whose option is repeated. A section is a
+// struct of such fields in Config; a map of them is sections that have a name of their own, [oidc:NAME]. Nothing else is needed to add one but `hanok config keystone --reference > docs/keystone-conf.md`.
+package conf
+
+import "time"
+
+// Config is the file.
+type Config struct {
+	Default               General               `section:"DEFAULT"`
+	Identity              Identity              `section:"identity"`
+	Auth                  Auth                  `section:"auth"`
+	SecurityCompliance    SecurityCompliance    `section:"security_compliance"`
+	Token                 Token                 `section:"token"`
+	Receipt               Receipt               `section:"receipt"`
+	TOTP                  TOTP                  `section:"totp"`
+	Trust                 Trust                 `section:"trust"`
+	ApplicationCredential ApplicationCredential `section:"application_credential"`
+	Credential            Credential            `section:"credential"`
+	UnifiedLimit          UnifiedLimit          `section:"unified_limit"`
+	Federation            Federation            `section:"federation"`
+	OIDC                  map[string]*OIDC      `section:"oidc"`
+}
+
+// General is keystone/conf/default.py.
+type General struct {
+	StrictPasswordCheck bool `opt:"strict_password_check" default:"false" doc:"Refuse passwords that are too long instead of cutting them."`
+}
+
+// Identity is keystone/conf/identity.py.
+type Identity struct {
+	MaxPasswordLength int `opt:"max_password_length" default:"4096" min:"1" max:"4096" doc:"Bytes of a password at most; bcrypt reads no more than 72."`
+}
+
+// Auth is keystone/conf/auth.py.
+type Auth struct {
+	Methods []string `opt:"methods" default:"external,password,token,oauth1,mapped,application_credential" doc:"Methods of authentication that may be used. Add totp for one-time passcodes."`
+}
+
+// SecurityCompliance is keystone/conf/security_compliance.py.
+type SecurityCompliance struct {
+	DaysInactive        int           `opt:"disable_user_account_days_inactive" min:"1" doc:"Days without a login after which a user counts as disabled."`
+	FailureAttempts     int           `opt:"lockout_failure_attempts" min:"1" doc:"Failed logins after which a user is locked."`
+	LockoutDuration     time.Duration `opt:"lockout_duration" default:"1800" unit:"seconds" min:"1" doc:"How long the lock lasts after the last failed login. Not set: until an administrator enables the user."`
+	PasswordExpiresDays int           `opt:"password_expires_days" min:"1" doc:"Days for which a password that is set from now on is good."`
+	UniqueLastPasswords int           `opt:"unique_last_password_count" default:"0" min:"0" doc:"How many of a user's last passwords a new one must differ from."`
+	MinimumPasswordAge  int           `opt:"minimum_password_age" default:"0" min:"0" doc:"Days before users may change a password that they chose themselves. Must be below password_expires_days."`
+	PasswordRegex       string        `opt:"password_regex" doc:"Regular expression (Python's) that passwords must match. A dollar sign before a letter is written $$."`
+	PasswordRegexWords  string        `opt:"password_regex_description" doc:"What password_regex asks for, in words; users whose password is refused read it."`
+	ChangeUponFirstUse  bool          `opt:"change_password_upon_first_use" default:"false" doc:"Users must change a password that an administrator gave them before they can use it."`
+}
+
+// Token is keystone/conf/token.py.
+type Token struct {
+	Expiration         time.Duration `opt:"expiration" default:"3600" unit:"seconds" min:"1" doc:"How long a token is good for."`
+	AllowExpiredWindow time.Duration `opt:"allow_expired_window" default:"172800" unit:"seconds" min:"0" doc:"For how long after its end a token may still be validated with allow_expired, so that work that was admitted can go on."`
+	AllowRescopeScoped bool          `opt:"allow_rescope_scoped_token" default:"true" doc:"Whether a scoped token may be exchanged for one of another scope."`
+}
+
+// Receipt is keystone/conf/receipt.py.
+type Receipt struct {
+	Expiration time.Duration `opt:"expiration" default:"300" unit:"seconds" min:"0" max:"86400" doc:"How long a user has to prove the methods that a multi-factor login lacks."`
+}
+
+// TOTP is keystone/conf/totp.py.
+type TOTP struct {
+	IncludedPreviousWindows int `opt:"included_previous_windows" default:"1" min:"0" max:"10" doc:"How many earlier passcodes (of 30 seconds each) are accepted besides the present one."`
+}
+
+// Trust is keystone/conf/trust.py.
+type Trust struct {
+	AllowRedelegation    bool `opt:"allow_redelegation" default:"false" doc:"Has no effect, as upstream: each trust says whether it may be passed on."`
+	MaxRedelegationCount int  `opt:"max_redelegation_count" default:"3" min:"0" doc:"How often a trust may be passed on at most."`
+}
+
+// ApplicationCredential is keystone/conf/application_credential.py.
+type ApplicationCredential struct {
+	UserLimit int `opt:"user_limit" default:"-1" min:"-1" doc:"How many application credentials a user may have; -1: any number."`
+}
+
+// Credential is keystone/conf/credential.py.
+type Credential struct {
+	AuthTTL   time.Duration `opt:"auth_ttl" default:"15" unit:"minutes" min:"1" doc:"How long a signed EC2 or S3 request is good for."`
+	UserLimit int           `opt:"user_limit" default:"-1" min:"-1" doc:"How many credentials a user may have; -1: any number."`
+}
+
+// UnifiedLimit is keystone/conf/unified_limit.py.
+type UnifiedLimit struct {
+	EnforcementModel string `opt:"enforcement_model" default:"flat" choices:"flat,strict_two_level" doc:"How the limits of a project and of those below it go together: flat or strict_two_level."`
+}
+
+// Federation is keystone/conf/federation.py.
+type Federation struct {
+	AssertionPrefix  string        `opt:"assertion_prefix" doc:"Only attributes whose name starts with it reach the mapping."`
+	RemoteID         string        `opt:"remote_id_attribute" doc:"Attribute that names the identity provider, for protocols that do not say so themselves."`
+	TrustedDashboard []string      `opt:"trusted_dashboard" multi:"true" doc:"Address of a dashboard that a web single sign-on may return to."`
+	AuthorizationTTL time.Duration `opt:"default_authorization_ttl" default:"0" unit:"minutes" min:"0" doc:"How long group memberships that a mapping gave stay in force without a new login; 0: they hold for the token alone."`
+}
+
+// OIDC is [oidc:ID]: how this cloud takes part in the logins of the identity provider that the federation API knows as ID. Upstream leaves this to
+// Apache's mod_auth_openidc, whose settings these are.
+type OIDC struct {
+	Issuer         string   `opt:"issuer" doc:"The provider's address, exactly as it stands in its tokens. Needed."`
+	ClientID       string   `opt:"client_id" doc:"What this cloud is registered as at the provider. Needed."`
+	ClientSecret   string   `opt:"client_secret" secret:"true" doc:"The secret that belongs to it. Needed for access tokens that only the provider understands."`
+	Scopes         []string `opt:"scope" default:"openid,email,profile" doc:"What a web login asks the provider for."`
+	Audiences      []string `opt:"audience" doc:"For whom a token may be, besides client_id, that a client brings: the client ids of command lines, or a name of this cloud."`
+	ClaimDelimiter string   `opt:"claim_delimiter" default:";" doc:"What joins the values of a claim that has several. Mappings part them at semicolons."`
+	CAFile         string   `opt:"ca_file" doc:"Certificates that the provider's is checked with, instead of the system's."`
+}

@@ -73,6 +73,11 @@ func (doctorCmd) Run(ctx context.Context, g *globals) error {
 		return err
 	}
 	findings := doctor.Run(ctx, doctor.Options{Config: c, Running: paths.Running() != 0})
+	policies, err := policyFindings()
+	if err != nil {
+		return err
+	}
+	findings = append(findings, policies...)
 	doctor.Print(os.Stdout, findings)
 	if doctor.Worst(findings) == doctor.Problem {
 		return errors.New("there are problems; see above for what to do")

@@ -50,6 +50,7 @@ type cli struct {
 	Purge      purgeCmd      `cmd:"" help:"Stop the cloud and remove every trace of it: guests, disks, networks, files."`
 	Doctor     doctorCmd     `cmd:"" help:"Look at what this machine lacks, and say what to do."`
 	ConfigCmd  configCmd     `cmd:"" name:"config" help:"Explain the settings."`
+	Policy     policyCmd     `cmd:"" help:"Who may do what: list the rules, ask one, explain a refusal."`
 	Admin      adminCmd      `cmd:"" help:"Administer the cloud from its own machine."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 }

@@ -32,6 +32,8 @@ type Request struct {
 	base     string     // public endpoint, no final slash
 	query    url.Values
 	asked    bool // a rule was asked
+	refusal  *Refusal
+	no       question
 	status   int
 	writable bool
 }
@@ -86,13 +88,18 @@ func (r *Request) Enforce(rule string, target policy.Target) error {
 	if r.Can(rule, target) {
 		return nil
 	}
+	r.Denied(target, rule)
 	return r.Refused(rule)
 }
 
 // Can asks a rule about a target.
 func (r *Request) Can(rule string, target policy.Target) bool {
 	r.asked = true
-	return r.Caller != nil && r.service.Policy.Allowed(rule, r.Caller.Creds, target)
+	if r.Caller != nil && r.service.Policy.Allowed(rule, r.Caller.Creds, target) {
+		return true
+	}
+	r.no = question{rule, target}
+	return false
 }
 
 // Asked says that the handler decided on its own who may do this (its query was limited to the caller's project, say).

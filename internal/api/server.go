@@ -33,6 +33,8 @@ type Options struct {
 	BodyTimeout time.Duration
 	// Observe is told of every answered request; nil: nobody.
 	Observe func(service, method, path string, status int, d time.Duration)
+	// Refused is told of every request that policy refused, after the answer was decided; it must not block. nil: nobody.
+	Refused func(Refusal)
 }
 
 // Server serves all services on one port by path.
@@ -359,6 +361,7 @@ func (srv *Server) fail(r *Request, w *recorder, err error) {
 	if w.status != 0 {
 		return // the header is out
 	}
+	srv.tellRefusal(r, e.Status)
 	for k, vs := range e.Header {
 		w.Header()[k] = vs
 	}

@@ -36,6 +36,7 @@ func layers() []layer {
 		{dir: "internal/db", deep: true, may: []string{"internal/fault"}, why: "SQL of a resource lives with its service"},
 		{dir: "internal/api", deep: true, may: []string{"internal/fault", "internal/policy"}, why: "the HTTP kit knows no service and no SQL"},
 		{dir: "internal/job", may: []string{"internal/api"}, why: "what a job does is its service's business"},
+		{dir: "internal/policylog", may: []string{"internal/api", "internal/db", "internal/policy"}, why: "a refusal is the same for every service"},
 		{dir: "internal/nodehub", deep: true, may: []string{"internal/db", "internal/fault", "internal/nodeapi"}, why: "it carries items and does not read them"},
 		{dir: "internal/nodelink", deep: true, may: []string{"internal/fault", "internal/nodeapi", "internal/pki"}, why: "it carries the node protocol over the wire"},
 

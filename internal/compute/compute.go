@@ -39,10 +39,8 @@ type Options struct {
 	Network  *network.Service
 	// FindImage reads an image that the caller may see; a *fault.Error 404 otherwise.
 	FindImage func(tx *db.Tx, caller *api.Caller, id string) (ImageInfo, error)
-	// PolicyFile is an operator's policy.yaml, or empty.
-	PolicyFile []byte
-	Docs       *api.Docs
-	Logger     *slog.Logger
+	Docs      *api.Docs
+	Logger    *slog.Logger
 
 	// Allocation ratios of new nodes (nova's initial_cpu_allocation_ratio and kin); 0: 4, 1, 1.
 	CPURatio, RAMRatio, DiskRatio float64
@@ -91,11 +89,6 @@ func New(o Options) (*Service, error) {
 	p, err := policy.New(policy.Nova())
 	if err != nil {
 		return nil, fmt.Errorf("compute policy: %w", err)
-	}
-	if len(o.PolicyFile) > 0 {
-		if err := p.LoadOverrides(o.PolicyFile); err != nil {
-			return nil, fmt.Errorf("compute policy: %w", err)
-		}
 	}
 	for name := range o.Quotas {
 		if _, ok := quotaDefaults[name]; !ok {

@@ -35,7 +35,7 @@ func (s *Service) actionRoutes() []api.Route {
 
 // deletedToo: since 2.21 the history of deleted servers can be read.
 func (s *Service) findForActions(tx *db.Tx, r *api.Request, rule string) (*Server, error) {
-	v, err := serverFor(tx, r.Path("id"), r.ProjectID(), isAdmin(r), r.Since("2.21"), false)
+	v, err := serverFor(tx, r, r.Path("id"), isAdmin(r), r.Since("2.21"), false)
 	if err != nil {
 		return nil, err
 	}

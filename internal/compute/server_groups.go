@@ -158,6 +158,9 @@ func groupFor(tx *db.Tx, r *api.Request, rule string) (serverGroup, error) {
 	g, err := groupByID(tx, r.Path("id"))
 	if errors.Is(err, db.ErrNotFound) || err == nil && g.ProjectID != r.ProjectID() && !isAdmin(r) {
 		r.Asked()
+		if err == nil {
+			r.Denied(policy.Owned{ProjectID: g.ProjectID, UserID: g.UserID}, pGroups+rule)
+		}
 		return g, fault.NotFound("Instance group %s could not be found.", r.Path("id"))
 	}
 	if err != nil {

@@ -91,8 +91,24 @@ func (s *Service) noAttachment(rule string) func(context.Context, *api.Request, 
 	}
 }
 
-func (s *Service) noAttachmentPut(ctx context.Context, r *api.Request, _ map[string]any) (api.None, error) {
-	return s.noAttachment("update")(ctx, r, api.None{})
+// noAttachmentPut asks another rule when the volume is to be another one, or could only be (nova/api/openstack/compute/volumes.py).
+func (s *Service) noAttachmentPut(ctx context.Context, r *api.Request, in struct {
+	Attachment struct {
+		VolumeID string `json:"volumeId"`
+	} `json:"volumeAttachment"`
+}) (api.None, error) {
+	if r.Since("2.85") && in.Attachment.VolumeID == r.Path("volume") {
+		return s.noAttachment("update")(ctx, r, api.None{})
+	}
+	return api.None{}, s.read(ctx, func(tx *db.Tx) error {
+		if _, err := serverFor(tx, r, r.Path("id"), isAdmin(r), false, false); err != nil {
+			return err
+		}
+		if err := r.Enforce(pVolumes+"swap", nil); err != nil {
+			return err
+		}
+		return fault.NotFound("Volume %s could not be found.", r.Path("volume"))
+	})
 }
 
 func (s *Service) serverMigrations(ctx context.Context, r *api.Request, _ api.None) (map[string]any, error) {
@@ -141,7 +157,7 @@ func (s *Service) externalEvents(ctx context.Context, r *api.Request, in struct 
 	err := s.write(ctx, func(tx *db.Tx) error {
 		for _, e := range in.Events {
 			id, _ := e["server_uuid"].(string)
-			v, err := serverFor(tx, id, "", true, false, false)
+			v, err := serverFor(tx, r, id, true, false, false)
 			switch {
 			case fault.Is(err, 404):
 				e["status"], e["code"], status = "failed", 404, http.StatusMultiStatus

@@ -32,8 +32,33 @@ func (s *Service) tagRoutes() []api.Route {
 	}
 }
 
+// tagged finds a server for a rule about its tags. Upstream asks the server's mapping, which it finds for everybody, so that other projects
+// are refused and not told that there is no such server (nova/api/openstack/compute/server_tags.py).
+func tagged(tx *db.Tx, r *api.Request, rule string, lock bool) (*Server, error) {
+	v, err := serverFor(tx, r, r.Path("id"), true, false, lock)
+	if err != nil {
+		r.Asked()
+		return nil, err
+	}
+	return v, r.Enforce(pTags+rule, v.target())
+}
+
+func (s *Service) readTags(ctx context.Context, r *api.Request, rule string, read func(v *Server) error) error {
+	return s.read(ctx, func(tx *db.Tx) error {
+		v, err := tagged(tx, r, rule, false)
+		if err != nil {
+			return err
+		}
+		return read(v)
+	})
+}
+
 func (s *Service) changeTags(ctx context.Context, r *api.Request, rule, name string, change func(v *Server) error) error {
-	return s.withServer(ctx, r, pTags+rule, func(tx *db.Tx, v *Server) error {
+	return s.write(ctx, func(tx *db.Tx) error {
+		v, err := tagged(tx, r, rule, true)
+		if err != nil {
+			return err
+		}
 		if err := changeable(v, name, vmActive, vmPaused, vmSuspended, vmStopped); err != nil {
 			return err
 		}
@@ -46,7 +71,7 @@ func (s *Service) changeTags(ctx context.Context, r *api.Request, rule, name str
 
 func (s *Service) indexTags(ctx context.Context, r *api.Request, _ api.None) (out tagsBody, err error) {
 	out.Tags = []string{}
-	err = s.readServer(ctx, r, pTags+"index", func(_ *db.Tx, v *Server) error {
+	err = s.readTags(ctx, r, "index", func(v *Server) error {
 		out.Tags = append(out.Tags, v.Tags.V...)
 		return nil
 	})
@@ -73,7 +98,7 @@ func (s *Service) deleteTags(ctx context.Context, r *api.Request, _ api.None) (a
 }
 
 func (s *Service) showTag(ctx context.Context, r *api.Request, _ api.None) (api.None, error) {
-	return api.None{}, s.readServer(ctx, r, pTags+"show", func(_ *db.Tx, v *Server) error {
+	return api.None{}, s.readTags(ctx, r, "show", func(v *Server) error {
 		if !slices.Contains(v.Tags.V, r.Path("tag")) {
 			return fault.NotFound("Server %s has no tag '%s'", v.ID, r.Path("tag"))
 		}

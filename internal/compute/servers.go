@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strconv"
 
+	"github.com/hanok-cloud/hanok/internal/api"
 	"github.com/hanok-cloud/hanok/internal/db"
 	"github.com/hanok-cloud/hanok/internal/nodehub"
 )
@@ -141,9 +142,13 @@ func emit(tx *db.Tx, v *Server, action, requestID string) error {
 }
 
 // serverFor reads a server for a caller that may see it: of its project, or any when all is set. Another one is not found.
-func serverFor(tx *db.Tx, id, project string, all, deletedToo, lock bool) (*Server, error) {
+func serverFor(tx *db.Tx, r *api.Request, id string, all, deletedToo, lock bool) (*Server, error) {
 	v, err := serverByID(tx, id, lock)
-	if errors.Is(err, db.ErrNotFound) || err == nil && (!all && v.ProjectID != project || v.Deleted && !deletedToo) {
+	if errors.Is(err, db.ErrNotFound) || err == nil && v.Deleted && !deletedToo {
+		return nil, instanceNotFound(id)
+	}
+	if err == nil && !all && v.ProjectID != r.ProjectID() {
+		r.Denied(v.target(), pServers+"show")
 		return nil, instanceNotFound(id)
 	}
 	return v, err

@@ -33,7 +33,7 @@ func (v *Server) target() policy.Target {
 
 // find reads a server that the caller may know of and asks a rule about it. Servers of other projects do not exist for those who are no admin.
 func (s *Service) find(tx *db.Tx, r *api.Request, id, rule string, lock bool) (*Server, error) {
-	v, err := serverFor(tx, id, r.ProjectID(), isAdmin(r), false, lock)
+	v, err := serverFor(tx, r, id, isAdmin(r), false, lock)
 	if err != nil {
 		return nil, err
 	}

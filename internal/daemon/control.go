@@ -26,6 +26,8 @@ type Status struct {
 	Database string       `json:"database"`
 	Nodes    []NodeStatus `json:"nodes"`
 	Servers  map[string]int64
+	// Policies are the policy.yaml files that count for something, or should.
+	Policies []PolicyState `json:"policies"`
 }
 
 // NodeStatus is one node of a Status.
@@ -50,10 +52,14 @@ func (s Status) String() string {
 			fmt.Fprintf(&b, "servers   %d %s\n", n, state)
 		}
 	}
+	for _, p := range s.Policies {
+		fmt.Fprintf(&b, "policy    %s\n", p)
+	}
 	return b.String()
 }
 
 type control struct {
+	policy        *policyControl
 	status        func(context.Context) (Status, error)
 	resetPassword func(ctx context.Context, domain, user string) (string, error)
 	rotateKeys    func(context.Context) (int, error)
@@ -77,6 +83,7 @@ func (c control) serve(ctx context.Context, path string) error {
 		s, err := c.status(r.Context())
 		answer(w, s, err)
 	})
+	c.policy.routes(mux)
 	mux.HandleFunc("POST /reset-password", func(w http.ResponseWriter, r *http.Request) {
 		p, err := c.resetPassword(r.Context(), r.FormValue("domain"), r.FormValue("user"))
 		answer(w, p, err)

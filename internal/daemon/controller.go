@@ -4,13 +4,11 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/hanok-cloud/hanok/internal/api"
@@ -23,6 +21,7 @@ import (
 	"github.com/hanok-cloud/hanok/internal/network"
 	"github.com/hanok-cloud/hanok/internal/nodehub"
 	"github.com/hanok-cloud/hanok/internal/placement"
+	"github.com/hanok-cloud/hanok/internal/policylog"
 )
 
 // controllerOptions for newController.
@@ -49,6 +48,8 @@ type controller struct {
 	network   *network.Service
 	compute   *compute.Service
 	hub       *nodehub.Hub
+	policies  *policies
+	refusals  *policylog.Log
 	handler   http.Handler
 	services  []*api.Service
 }
@@ -61,40 +62,25 @@ func newController(ctx context.Context, o controllerOptions) (c *controller, err
 	if c.db, err = db.Open(ctx, db.Options{URL: o.DatabaseURL, Logger: o.Logger}); err != nil {
 		return nil, err
 	}
+	opened := c.db
 	defer func() {
 		if err != nil {
-			_ = c.db.Close()
+			_ = opened.Close()
 		}
 	}()
 	cfg := o.Config
-	policyFile := func(service string) ([]byte, error) {
-		if o.PolicyDir == "" {
-			return nil, nil
-		}
-		b, err := os.ReadFile(filepath.Join(o.PolicyDir, service+".yaml"))
-		if errors.Is(err, os.ErrNotExist) {
-			return nil, nil
-		}
-		return b, err
-	}
-	policies := map[string][]byte{}
-	for _, s := range []string{"identity", "image", "placement", "network", "compute"} {
-		if policies[s], err = policyFile(s); err != nil {
-			return nil, err
-		}
-	}
 	quota := cfg.Quota
 	if c.identity, err = identity.New(identity.Options{
 		DB: c.db, KEK: o.KEK, PublicEndpoint: cfg.Endpoint(), Region: cfg.API.Region, Conf: o.Conf, BcryptCost: o.BcryptCost,
-		PolicyFile: policies["identity"], Docs: api.NewDocs(docsBytes), Logger: o.Logger,
+		Docs: api.NewDocs(docsBytes), Logger: o.Logger,
 	}); err != nil {
 		return nil, fmt.Errorf("identity: %w", err)
 	}
-	if c.placement, err = placement.New(placement.Options{DB: c.db, PolicyFile: policies["placement"]}); err != nil {
+	if c.placement, err = placement.New(placement.Options{DB: c.db}); err != nil {
 		return nil, fmt.Errorf("placement: %w", err)
 	}
 	if c.image, err = image.New(image.Options{
-		DB: c.db, DataDir: o.ImageDir, PolicyFile: policies["image"], Docs: api.NewDocs(docsBytes), Logger: o.Logger,
+		DB: c.db, DataDir: o.ImageDir, Docs: api.NewDocs(docsBytes), Logger: o.Logger,
 	}); err != nil {
 		return nil, fmt.Errorf("image: %w", err)
 	}
@@ -103,7 +89,7 @@ func newController(ctx context.Context, o controllerOptions) (c *controller, err
 		physical[name] = cfg.Network.MTU
 	}
 	if c.network, err = network.New(network.Options{
-		DB: c.db, PolicyFile: policies["network"], Logger: o.Logger, PhysicalNetworks: physical, OverlayMTU: cfg.Network.MTU, DocsBytes: docsBytes,
+		DB: c.db, Logger: o.Logger, PhysicalNetworks: physical, OverlayMTU: cfg.Network.MTU, DocsBytes: docsBytes,
 		Quotas: map[string]int64{
 			"network": int64(quota.Networks), "subnet": int64(quota.Networks), "port": int64(quota.Ports), "floatingip": int64(quota.FloatingIPs),
 			"security_group": int64(quota.SecurityGroups), "security_group_rule": times(quota.SecurityGroups, 10),
@@ -113,7 +99,7 @@ func newController(ctx context.Context, o controllerOptions) (c *controller, err
 	}
 	if c.compute, err = compute.New(compute.Options{
 		DB: c.db, Projects: c.identity, Network: c.network, FindImage: c.findImage,
-		PolicyFile: policies["compute"], Docs: api.NewDocs(2 * docsBytes), Logger: o.Logger,
+		Docs: api.NewDocs(2 * docsBytes), Logger: o.Logger,
 		CPURatio: cfg.Compute.CPURatio, RAMRatio: cfg.Compute.RAMRatio, DiskRatio: cfg.Compute.DiskRatio, ReservedMemoryMiB: cfg.Compute.ReservedMemory,
 		ResumeGuests: cfg.Node.ResumeBoot,
 		Quotas:       map[string]int64{"instances": int64(quota.Instances), "cores": int64(quota.Cores), "ram": int64(quota.RAM)},
@@ -130,9 +116,13 @@ func newController(ctx context.Context, o controllerOptions) (c *controller, err
 	})
 	c.compute.SetNodes(c.hub)
 	c.services = []*api.Service{c.identity.API(), c.image.API(), c.placement.API(), c.network.API(), c.compute.API()}
+	if c.policies, err = newPolicies(o.PolicyDir, c.services, o.Logger); err != nil {
+		return nil, err
+	}
+	c.refusals = policylog.New(policylog.Options{DB: c.db, Logger: o.Logger})
 	c.handler = api.NewServer(api.Options{
 		Services: c.services, Auth: c.identity, PublicEndpoint: cfg.Endpoint(), TrustedProxy: trustedProxy(cfg),
-		Other: c.own(), Logger: o.Logger,
+		Other: c.own(), Logger: o.Logger, Refused: c.refusals.Add,
 	})
 	c.compute.SetLocal(c.handler)
 	return c, nil
@@ -197,7 +187,7 @@ func (c *controller) bootstrap(ctx context.Context, password string) (string, er
 
 // status is what the control socket tells.
 func (c *controller) status(ctx context.Context, version string, started time.Time) (Status, error) {
-	s := Status{Version: version, PID: os.Getpid(), Endpoint: c.o.Config.Endpoint(), Started: started, Database: string(c.db.Engine())}
+	s := Status{Version: version, PID: os.Getpid(), Endpoint: c.o.Config.Endpoint(), Started: started, Database: string(c.db.Engine()), Policies: c.policies.state()}
 	err := c.db.Read(ctx, func(tx *db.Tx) error {
 		nodes, err := nodehub.Nodes(tx)
 		if err != nil {

@@ -114,6 +114,7 @@ func StartDev(ctx context.Context, o DevOptions) (_ *Dev, err error) {
 			log.Error("serving ended", "error", err)
 		}
 	})
+	d.done.Go(func() { d.ctl.refusals.Run(ctx) })
 	admin, err := client.New(client.Options{AuthURL: d.access.AuthURL, User: d.access.User, Password: d.access.Password, Project: d.access.Project})
 	if err == nil && !o.Empty {
 		err = demo.Seed(ctx, admin)

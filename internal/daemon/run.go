@@ -8,9 +8,11 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hanok-cloud/hanok/internal/agent"
@@ -89,6 +91,7 @@ func runController(ctx context.Context, c *config.Config, paths Paths, version s
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if err := (control{
+		policy: ctl.policyControl(),
 		status: func(ctx context.Context) (Status, error) { return ctl.status(ctx, version, started) },
 		resetPassword: func(ctx context.Context, domain, user string) (string, error) {
 			return ctl.resetPassword(ctx, paths, domain, user)
@@ -117,6 +120,11 @@ func runController(ctx context.Context, c *config.Config, paths Paths, version s
 	}
 	var jobs sync.WaitGroup
 	jobs.Go(func() { ctl.runJobs(ctx, log) })
+	jobs.Go(func() { ctl.refusals.Run(ctx) })
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	jobs.Go(func() { ctl.policies.run(ctx, hup) })
 	err = serve(ctx, ls, ctl.withNodes(ctx, log), log)
 	cancel(nil)
 	<-nodeDone
@@ -193,22 +201,11 @@ func ResetPassword(ctx context.Context, c *config.Config, paths Paths, domain, u
 	if !errors.Is(err, ErrNotRunning) {
 		return password, err
 	}
-	kek, err := paths.kek()
-	if err != nil {
-		return "", err
-	}
-	options, err := conf.Load(paths.KeystoneConf, true)
-	if err != nil {
-		return "", err
-	}
-	ctl, err := newController(ctx, controllerOptions{
-		Config: c, DatabaseURL: c.DatabaseURL(), KEK: kek, ImageDir: filepath.Join(paths.Data, "images"), Conf: options, Logger: newLogger(c),
+	err = offline(ctx, c, paths, func(ctl *controller) (err error) {
+		password, err = ctl.resetPassword(ctx, paths, domain, user)
+		return err
 	})
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = ctl.close() }()
-	return ctl.resetPassword(ctx, paths, domain, user)
+	return password, err
 }
 
 // RunNode runs a node alone for a controller elsewhere, known by the certificate bundle.

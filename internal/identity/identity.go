@@ -33,11 +33,9 @@ type Options struct {
 	// BcryptCost is the cost of new password hashes; 0: 12.
 	BcryptCost int
 	// Conf are the options of keystone.conf; nil: upstream's defaults.
-	Conf *conf.Config
-	// PolicyFile is an operator's policy.yaml, or empty.
-	PolicyFile []byte
-	Docs       *api.Docs
-	Logger     *slog.Logger
+	Conf   *conf.Config
+	Docs   *api.Docs
+	Logger *slog.Logger
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }
@@ -87,11 +85,6 @@ func New(o Options) (*Service, error) {
 	rules, err := policy.New(slices.Concat(policy.Keystone(), serviceIdentityRules()))
 	if err != nil {
 		return nil, err
-	}
-	if len(o.PolicyFile) > 0 {
-		if err := rules.LoadOverrides(o.PolicyFile); err != nil {
-			return nil, fmt.Errorf("identity: %w", err)
-		}
 	}
 	pw, err := newPasswords(o.BcryptCost)
 	if err != nil {

@@ -42,6 +42,17 @@ func (s *Service) visible(tx *db.Tx, c *api.Caller, id string) (Image, error) {
 	return Image{}, notFound(id)
 }
 
+// known is visible for a request: that an image is hidden rather than missing is noted for those who ask later why.
+func (s *Service) known(tx *db.Tx, r *api.Request, id string) (Image, error) {
+	img, err := s.visible(tx, r.Caller, id)
+	if fault.Is(err, 404) {
+		if hidden, err := imageByID(tx, id); err == nil {
+			r.Denied(target(hidden, r.ProjectID()), "get_image")
+		}
+	}
+	return img, err
+}
+
 // target is an image as rules see it. Who sees a shared image of others does so as its member (glance/db/__init__.py,
 // _format_image_from_db).
 func target(img Image, callerProject string) policy.Target {
@@ -94,6 +105,7 @@ func enforce(r *api.Request, rule string, img Image) error {
 	if r.Can(rule, t) {
 		return nil
 	}
+	r.Denied(t, rule)
 	if rule == "get_image" || !r.Can("get_image", t) {
 		return webob.Plain(404)
 	}

@@ -28,7 +28,7 @@ func (s *Service) switchStatus(ctx context.Context, r *api.Request, action, from
 		if err := lockImage(tx, id); err != nil {
 			return err
 		}
-		img, err := s.visible(tx, r.Caller, id)
+		img, err := s.known(tx, r, id)
 		if err != nil {
 			return err
 		}

@@ -209,7 +209,7 @@ func (i *Image) checkQuotas() error {
 func mayAdd(r *api.Request, img Image) error {
 	t := policy.Map{"project_id": orNil(img.Owner), "owner": orNil(img.Owner), "visibility": img.Visibility}
 	if !r.Can("add_image", t) {
-		if img.Owner == nil || *img.Owner != r.ProjectID() {
+		if (img.Owner == nil) != (r.ProjectID() == "") || img.Owner != nil && *img.Owner != r.ProjectID() {
 			owner := "None"
 			if img.Owner != nil {
 				owner = *img.Owner
@@ -233,7 +233,7 @@ func mayPublish(r *api.Request, visibility string, t policy.Target) error {
 func (s *Service) showImage(ctx context.Context, r *api.Request, _ api.None) (api.JSON, error) {
 	var img Image
 	err := s.db.Read(ctx, func(tx *db.Tx) (err error) {
-		if img, err = s.visible(tx, r.Caller, r.Path("image_id")); err != nil {
+		if img, err = s.known(tx, r, r.Path("image_id")); err != nil {
 			return err
 		}
 		return enforce(r, "get_image", img)
@@ -251,7 +251,7 @@ func (s *Service) deleteImage(ctx context.Context, r *api.Request, _ api.None) (
 		if err := lockImage(tx, id); err != nil {
 			return err
 		}
-		if img, err = s.visible(tx, r.Caller, id); err != nil {
+		if img, err = s.known(tx, r, id); err != nil {
 			if fault.Is(err, http.StatusNotFound) {
 				return fault.NotFound("Failed to find image %s to delete", id)
 			}
@@ -288,7 +288,7 @@ func (s *Service) change(ctx context.Context, r *api.Request, apply func(tx *db.
 		if err := lockImage(tx, id); err != nil {
 			return err
 		}
-		if img, err = s.visible(tx, r.Caller, id); err != nil {
+		if img, err = s.known(tx, r, id); err != nil {
 			return err
 		}
 		changed, err := apply(tx, &img)

@@ -90,7 +90,7 @@ func (s *Service) startUpload(ctx context.Context, r *api.Request, id, up string
 		if err := lockImage(tx, id); err != nil {
 			return err
 		}
-		if img, err = s.visible(tx, r.Caller, id); err != nil {
+		if img, err = s.known(tx, r, id); err != nil {
 			return err
 		}
 		if err := enforce(r, "upload_image", img); err != nil {

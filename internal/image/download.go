@@ -19,7 +19,7 @@ import (
 func (s *Service) download(ctx context.Context, r *api.Request, _ api.None) (*api.Stream, error) {
 	var img Image
 	err := s.db.Read(ctx, func(tx *db.Tx) (err error) {
-		if img, err = s.visible(tx, r.Caller, r.Path("image_id")); err != nil {
+		if img, err = s.known(tx, r, r.Path("image_id")); err != nil {
 			return err
 		}
 		if img.Status == Deactivated && !s.isAdmin(r.Caller) {

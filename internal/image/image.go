@@ -34,8 +34,6 @@ type Options struct {
 	SizeLimit int64
 	// Docs keeps encoded images; nil: a cache of its own of 8 MiB.
 	Docs *api.Docs
-	// PolicyFile is an operator's policy.yaml, or empty.
-	PolicyFile []byte
 }
 
 // Service is the image service.
@@ -64,11 +62,6 @@ func New(o Options) (*Service, error) {
 	p, err := policy.New(policy.Glance())
 	if err != nil {
 		return nil, err
-	}
-	if len(o.PolicyFile) > 0 {
-		if err := p.LoadOverrides(o.PolicyFile); err != nil {
-			return nil, fmt.Errorf("image policy: %w", err)
-		}
 	}
 	f, err := openFiles(o.DataDir)
 	if err != nil {

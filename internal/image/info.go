@@ -73,7 +73,7 @@ func (s *Service) showTask(_ context.Context, r *api.Request, _ api.None) (api.N
 
 func (s *Service) imageTasks(ctx context.Context, r *api.Request, _ api.None) (map[string][]string, error) {
 	err := s.db.Read(ctx, func(tx *db.Tx) error {
-		img, err := s.visible(tx, r.Caller, r.Path("image_id"))
+		img, err := s.known(tx, r, r.Path("image_id"))
 		if err != nil {
 			return err
 		}

@@ -162,7 +162,7 @@ func (s *Service) find(tx *db.Tx, r *api.Request, l listing) ([]Image, error) {
 		w.Add(c.text, c.args...)
 	}
 	if l.hasMarker {
-		marker, err := s.visible(tx, r.Caller, l.marker)
+		marker, err := s.known(tx, r, l.marker)
 		if err != nil {
 			if e := fault.As(err); e.Status == 404 {
 				return nil, fault.BadRequest("%s", e.Message)

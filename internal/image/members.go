@@ -36,7 +36,7 @@ type memberList struct {
 // sharedImage finds the image whose members are meant.
 func (s *Service) sharedImage(tx *db.Tx, r *api.Request) (Image, error) {
 	id := r.Path("image_id")
-	img, err := s.visible(tx, r.Caller, id)
+	img, err := s.known(tx, r, id)
 	if fault.Is(err, http.StatusNotFound) {
 		return img, fault.NotFound("Image %s not found.", id)
 	}
@@ -50,6 +50,7 @@ var errNotShared = errors.New("Only shared images have members.") //nolint:reviv
 func mayMembers(r *api.Request, rule string, img Image) error {
 	t := target(img, r.ProjectID())
 	if !r.Can("get_image", t) {
+		r.Denied(t, "get_image")
 		return webob.Plain(404)
 	}
 	if !r.Can(rule, t) {

@@ -43,20 +43,29 @@ func (s *Service) findNamespace(tx *db.Tx, r *api.Request, rule string) (namespa
 	name := r.Path("namespace")
 	n, err := namespaceByName(tx, name)
 	if errors.Is(err, db.ErrNotFound) || err == nil && !s.namespaceVisible(r, n) {
+		if err == nil {
+			r.Denied(namespaceTarget(n), rule)
+		}
 		r.Asked()
 		return n, noNamespace(name)
 	}
 	if err != nil {
 		return n, err
 	}
-	t := namespaceTarget(n)
+	return n, mayMetadef(r, rule, namespaceTarget(n))
+}
+
+// mayMetadef asks a rule about metadata definitions. Who may not see such a namespace gets a 404, even where none is named: a token
+// of another scope does not list them either.
+func mayMetadef(r *api.Request, rule string, t policy.Target) error {
 	if r.Can(rule, t) {
-		return n, nil
+		return nil
 	}
+	r.Denied(t, rule)
 	if !r.Can("get_metadef_namespace", t) {
-		return n, webob.Plain(404)
+		return webob.Plain(404)
 	}
-	return n, refused(rule)
+	return refused(rule)
 }
 
 func (s *Service) namespaceVisible(r *api.Request, n namespace) bool {
@@ -161,7 +170,7 @@ func (s *Service) createNamespace(ctx context.Context, r *api.Request, in *api.S
 	}
 	n := namespace{Visibility: "private", Owner: r.ProjectID()}
 	setNamespace(&n, body)
-	if err := r.Enforce("add_metadef_namespace", namespaceTarget(n)); err != nil {
+	if err := mayMetadef(r, "add_metadef_namespace", namespaceTarget(n)); err != nil {
 		return nil, err
 	}
 	parts, err := partsInBody(n.Name, body)
@@ -331,8 +340,10 @@ func (s *Service) deleteNamespace(ctx context.Context, r *api.Request, _ api.Non
 }
 
 func (s *Service) listNamespaces(ctx context.Context, r *api.Request, _ api.None) (api.JSON, error) {
-	if !r.Can("get_metadef_namespaces", policy.Map{"project_id": r.ProjectID()}) {
-		return nil, refused("get_metadef_namespaces")
+	for _, rule := range []string{"get_metadef_namespaces", "list_metadef_resource_types"} { // the associations are part of the answer
+		if err := mayMetadef(r, rule, policy.Map{"project_id": r.ProjectID()}); err != nil {
+			return nil, err
+		}
 	}
 	q := r.Query()
 	limit := defaultLimit
@@ -448,8 +459,8 @@ type resourceTypeView struct {
 }
 
 func (s *Service) listResourceTypes(ctx context.Context, r *api.Request, _ api.None) (map[string][]resourceTypeView, error) {
-	if !r.Can("list_metadef_resource_types", policy.Map{"project_id": r.ProjectID()}) {
-		return nil, refused("list_metadef_resource_types")
+	if err := mayMetadef(r, "list_metadef_resource_types", policy.Map{"project_id": r.ProjectID()}); err != nil {
+		return nil, err
 	}
 	out := []resourceTypeView{}
 	err := s.db.Read(ctx, func(tx *db.Tx) (err error) {

@@ -160,12 +160,13 @@ func (s *Service) agentRoutes() []api.Route {
 				return nil, err
 			}
 			if !q.Can("get_agent", policy.Map{}) {
+				q.Denied(policy.Map{}, "get_agent")
 				return nil, resourceNotFound()
 			}
 			return map[string]any{"agent": l[0]}, nil
 		}),
-		api.Handle("PUT", "/v2.0/agents/{id}", api.Scoped("update_agent"), http.StatusOK, s.updateAgent),
-		api.Handle("DELETE", "/v2.0/agents/{id}", api.Scoped("delete_agent"), http.StatusNoContent, s.deleteAgent),
+		api.Handle("PUT", "/v2.0/agents/{id}", api.Object("update_agent"), http.StatusOK, s.updateAgent),
+		api.Handle("DELETE", "/v2.0/agents/{id}", api.Object("delete_agent"), http.StatusNoContent, s.deleteAgent),
 		api.Handle("GET", "/v2.0/agents/{id}/dhcp-networks", api.Scoped("get_dhcp-networks"), http.StatusOK, func(ctx context.Context, q *api.Request, _ api.None) (api.JSON, error) {
 			return s.hosted(ctx, q, s.res.networks, agentDHCP, hostedNetworks)
 		}),
@@ -288,7 +289,19 @@ func (s *Service) hosting(ctx context.Context, q *api.Request, r *resource, typ,
 	return map[string]any{"agents": out}, err
 }
 
+// mayAgent asks a rule about an agent. Who may not even see it gets a 404.
+func mayAgent(q *api.Request, rule string) error {
+	err := q.Enforce(rule, policy.Map{})
+	if err != nil && !q.Can("get_agent", policy.Map{}) {
+		return resourceNotFound()
+	}
+	return err
+}
+
 func (s *Service) updateAgent(ctx context.Context, q *api.Request, in map[string]any) (map[string]any, error) {
+	if err := mayAgent(q, "update_agent"); err != nil {
+		return nil, err
+	}
 	m, ok := in["agent"].(map[string]any)
 	if !ok || hasNUL(m) {
 		return nil, httpBadRequest("Unable to find 'agent' in request body")
@@ -334,6 +347,9 @@ func (s *Service) updateAgent(ctx context.Context, q *api.Request, in map[string
 
 // deleteAgent forgets an agent; a node that is alive gets it back with its next heartbeat's facts.
 func (s *Service) deleteAgent(ctx context.Context, q *api.Request, _ api.None) (api.None, error) {
+	if err := mayAgent(q, "delete_agent"); err != nil {
+		return api.None{}, err
+	}
 	return api.None{}, s.o.DB.Write(ctx, func(tx *db.Tx) error {
 		n, err := tx.Exec(`DELETE FROM net_agents WHERE id = $1`, q.Path("id"))
 		if err == nil && n == 0 {

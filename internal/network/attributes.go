@@ -167,7 +167,7 @@ func (r *resource) prepare(c *call, in map[string]any, create bool) (values, err
 	case ok && ok2 && str(project) != str(tenant):
 		return nil, httpBadRequest("'project_id' and 'tenant_id' do not match")
 	}
-	if (ok || ok2) && str(project) != c.projectID && !c.admin && !c.advsvc {
+	if (ok || ok2) && str(project) != c.projectID && !c.admin && !c.serves {
 		return nil, httpBadRequest("Specifying 'project_id' or 'tenant_id' other than the authenticated project in request requires admin or advsvc privileges")
 	}
 	if create && !ok && !ok2 && c.projectID != "" {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hanok-cloud/hanok/internal/api"
 	"github.com/hanok-cloud/hanok/internal/fault"
+	"github.com/hanok-cloud/hanok/internal/policy"
 )
 
 // The names and texts are upstream's (neutron_lib/exceptions, neutron/extensions): clients compare the type.
@@ -100,7 +101,7 @@ func dialect() api.Dialect {
 			return fault.New(http.StatusMethodNotAllowed, "HTTPMethodNotAllowed",
 				"The server could not comply with the request since it is either malformed or otherwise incorrect.")
 		},
-		Forbidden: func(_ *api.Request, rule string) *fault.Error { return disallowed("rule:" + rule) },
+		Forbidden: func(r *api.Request, rule string) *fault.Error { return forbidden(r.Service().Policy, r.Caller.Creds, rule) },
 		BadJSON: func(*api.Request, error) *fault.Error {
 			return httpBadRequest("Body contains invalid data")
 		},
@@ -108,6 +109,15 @@ func dialect() api.Dialect {
 			return fault.New(http.StatusRequestEntityTooLarge, "HTTPRequestEntityTooLarge", "Request is too large.")
 		},
 	}
+}
+
+// forbidden is what one rule's refusal says: neutron_lib/api/faults.py answers a token of the wrong scope with 403, too, and in other words.
+func forbidden(e *policy.Enforcer, c *policy.Creds, rule string) *fault.Error {
+	if e.Check(rule, c, nil) != policy.WrongScope {
+		return disallowed("rule:" + rule)
+	}
+	return fault.New(http.StatusForbidden, "InvalidScope", "rule:%s requires a scope of ['%s'], request was made with %s scope.",
+		rule, strings.Join(e.Scopes(rule), "', '"), c.Scope())
 }
 
 func disallowed(rules string) *fault.Error {

@@ -128,14 +128,24 @@ func (s *Service) quotaRoutes() []api.Route {
 		})
 		return out, err
 	}
+	// One's own project's are asked no rule about (neutron/extensions/quotasv2.py). About another's the rule is asked with that project,
+	// where upstream names the caller's and so shows every project's quotas to a manager of any.
 	mayGet := func(c *call, project string) error {
-		if !s.policy.Allowed("get_quota", c.creds, policy.Owned{ProjectID: project}) {
-			return disallowed("rule:get_quota")
+		if project == c.projectID {
+			return nil
 		}
-		return nil
+		return c.r.Enforce("get_quota", policy.Owned{ProjectID: project})
+	}
+	// The details of another project's are for administrators of whatever scope, by no rule of their own (neutron/extensions/quotasv2_detail.py).
+	mayDetail := func(c *call, project string) error {
+		if project == c.projectID || c.admin {
+			return nil
+		}
+		c.denied(nil, "context_is_admin")
+		return fault.New(http.StatusForbidden, "AdminRequired", "User does not have admin privileges: Only admin is authorized to access quotas for another project.")
 	}
 	// Only /details differs between these, and /default from the project's own.
-	show := func(view func(c *call, project string) (any, error)) func(context.Context, *api.Request, api.None) (api.JSON, error) {
+	show := func(may func(c *call, project string) error, view func(c *call, project string) (any, error)) func(context.Context, *api.Request, api.None) (api.JSON, error) {
 		return func(ctx context.Context, q *api.Request, _ api.None) (api.JSON, error) {
 			project := q.Path("project")
 			return read(ctx, q, func(c *call) (any, error) {
@@ -143,7 +153,7 @@ func (s *Service) quotaRoutes() []api.Route {
 				case "tenant", "project": // whose quotas these are (neutron/extensions/quotasv2.py)
 					return map[string]any{project: map[string]string{project + "_id": c.projectID}}, nil
 				}
-				if err := mayGet(c, project); err != nil {
+				if err := may(c, project); err != nil {
 					return nil, err
 				}
 				v, err := view(c, project)
@@ -155,15 +165,15 @@ func (s *Service) quotaRoutes() []api.Route {
 		api.Handle("GET", "/v2.0/quotas", api.Object("get_quota"), http.StatusOK, func(ctx context.Context, q *api.Request, _ api.None) (api.JSON, error) {
 			return read(ctx, q, listQuotas)
 		}),
-		api.Handle("GET", "/v2.0/quotas/{project}", api.Object("get_quota"), http.StatusOK, show(func(c *call, p string) (any, error) { return c.quotaLimits(p) })),
-		api.Handle("GET", "/v2.0/quotas/{project}/default", api.Object("get_quota"), http.StatusOK, show(func(c *call, _ string) (any, error) {
+		api.Handle("GET", "/v2.0/quotas/{project}", api.Object("get_quota"), http.StatusOK, show(mayGet, func(c *call, p string) (any, error) { return c.quotaLimits(p) })),
+		api.Handle("GET", "/v2.0/quotas/{project}/default", api.Object("get_quota"), http.StatusOK, show(mayGet, func(c *call, _ string) (any, error) {
 			limits := map[string]int64{}
 			for _, k := range quotaKinds {
 				limits[k.name] = s.defaultQuota(k)
 			}
 			return limits, nil
 		})),
-		api.Handle("GET", "/v2.0/quotas/{project}/details", api.Object("get_quota"), http.StatusOK, show(quotaDetails)),
+		api.Handle("GET", "/v2.0/quotas/{project}/details", api.Object("get_quota"), http.StatusOK, show(mayDetail, quotaDetails)),
 		api.Handle("PUT", "/v2.0/quotas/{project}", api.Object("update_quota"), http.StatusOK, s.updateQuota),
 		api.Handle("DELETE", "/v2.0/quotas/{project}", api.Object("delete_quota"), http.StatusNoContent, s.deleteQuota),
 	}
@@ -178,10 +188,10 @@ func quotaDetails(c *call, project string) (any, error) {
 	return out, err
 }
 
-// listQuotas lists the projects that have limits of their own.
+// listQuotas lists the projects that have limits of their own, as far as the caller may see them.
 func listQuotas(c *call) (any, error) {
-	if !c.s.policy.Allowed("get_quota", c.creds, policy.Map{}) && !c.admin {
-		return nil, disallowed("rule:get_quota")
+	if err := c.r.Enforce("get_quota", policy.Owned{ProjectID: c.projectID}); err != nil {
+		return nil, err
 	}
 	projects, err := db.All(c.tx, db.Value[string], `SELECT DISTINCT project_id FROM net_quotas ORDER BY project_id`)
 	if err != nil {
@@ -189,6 +199,9 @@ func listQuotas(c *call) (any, error) {
 	}
 	out := []any{}
 	for _, p := range projects {
+		if !c.r.Can("get_quota", policy.Owned{ProjectID: p}) {
+			continue
+		}
 		limits, err := c.quotaLimits(p)
 		if err != nil {
 			return nil, err
@@ -203,9 +216,8 @@ func listQuotas(c *call) (any, error) {
 }
 
 func (s *Service) updateQuota(ctx context.Context, q *api.Request, in map[string]any) (api.JSON, error) {
-	q.Asked()
-	if !s.policy.Allowed("update_quota", s.call(nil, q, q.Caller).creds, policy.Owned{ProjectID: q.Path("project")}) {
-		return nil, disallowed("rule:update_quota")
+	if err := q.Enforce("update_quota", policy.Owned{ProjectID: q.Path("project")}); err != nil {
+		return nil, err
 	}
 	body, limits, err := quotaBody(in)
 	if err != nil {
@@ -282,10 +294,9 @@ func quotaBody(in map[string]any) (map[string]any, map[string]int64, error) {
 }
 
 func (s *Service) deleteQuota(ctx context.Context, q *api.Request, _ api.None) (api.None, error) {
-	q.Asked()
 	project := q.Path("project")
-	if !s.policy.Allowed("delete_quota", s.call(nil, q, q.Caller).creds, policy.Owned{ProjectID: project}) {
-		return api.None{}, disallowed("rule:delete_quota")
+	if err := q.Enforce("delete_quota", policy.Owned{ProjectID: project}); err != nil {
+		return api.None{}, err
 	}
 	return api.None{}, s.o.DB.Write(ctx, func(tx *db.Tx) error {
 		n, err := tx.Exec(`DELETE FROM net_quotas WHERE project_id = $1`, project)

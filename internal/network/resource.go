@@ -28,8 +28,6 @@ type resource struct {
 	notFound   func(id string) *fault.Error
 	attrs      []attr
 	byName     map[string]*attr
-	// reads are the attributes that a policy rule of their own hides (get_network:provider:network_type).
-	reads []string
 	// shareable names the rbac object type of kinds that have a computed attribute shared.
 	shareable string
 	// parent is the column of the object whose owner has a say: network_id, security_group_id.
@@ -70,7 +68,7 @@ type call struct {
 	caller    *api.Caller
 	creds     *policy.Creds
 	admin     bool
-	advsvc    bool
+	serves    bool // a service of the cloud, which knows of everybody's objects
 	projectID string
 	nets      map[string]*network // looked up for policy
 	parents   map[string]parent   // see parentNetwork
@@ -86,7 +84,8 @@ func (s *Service) call(tx *db.Tx, r *api.Request, caller *api.Caller) *call {
 		}
 	}
 	c.admin = s.policy.Allowed("context_is_admin", c.creds, nil)
-	c.advsvc = s.policy.Allowed("context_is_advsvc", c.creds, nil)
+	// neutron_lib/context.py, is_service_role
+	c.serves = s.policy.Allowed("service_api", c.creds, nil) || s.policy.Allowed("context_is_advsvc", c.creds, nil)
 	return c
 }
 
@@ -130,6 +129,7 @@ func (s *Service) show(ctx context.Context, q *api.Request, r *resource, id stri
 		}
 		t := c.target(r, o.std().ProjectID, shared, o)
 		if !s.policy.Allowed("get_"+r.name, c.creds, t) {
+			q.Denied(t, "get_"+r.name)
 			return resourceNotFound()
 		}
 		out, err = c.render(r, o, shared, q.Query()["fields"])
@@ -143,9 +143,23 @@ func (c *call) find(r *resource, id string) (object, bool, error) {
 	w := &db.Where{}
 	w.Add("t.id = ?", id)
 	c.scoped(r, w)
+	return c.findWhere(r, id, w)
+}
+
+// findAny loads an object, whoever asks.
+func (c *call) findAny(r *resource, id string) (object, bool, error) {
+	w := &db.Where{}
+	w.Add("t.id = ?", id)
+	return c.findWhere(r, id, w)
+}
+
+func (c *call) findWhere(r *resource, id string, w *db.Where) (object, bool, error) {
 	sharedExpr := c.sharedExpr(r, w)
 	shared, err := db.One(c.tx, db.Value[bool], `SELECT `+sharedExpr+` FROM `+r.table+` t`+w.SQL(), w.Args()...)
 	if errors.Is(err, db.ErrNotFound) {
+		if o, err := c.one(r, id); err == nil { // it is there, for others
+			c.denied(c.target(r, o.std().ProjectID, false, o), "get_"+r.name)
+		}
 		return nil, false, r.notFound(id)
 	}
 	if err != nil {
@@ -168,7 +182,7 @@ func (c *call) one(r *resource, id string) (object, error) {
 }
 
 func (c *call) scoped(r *resource, w *db.Where) {
-	if c.admin || c.advsvc || c.internal {
+	if c.admin || c.serves || c.internal {
 		return
 	}
 	if r.scope == nil {
@@ -363,7 +377,7 @@ func (s *Service) delete(ctx context.Context, q *api.Request, r *resource, id st
 		}
 		t := c.target(r, o.std().ProjectID, shared, o)
 		if !s.policy.Allowed("delete_"+r.name, c.creds, t) {
-			return c.refused(r, t, "rule:delete_"+r.name)
+			return c.refused(r, t, "delete_"+r.name)
 		}
 		if err := ifMatch(q, o.std()); err != nil {
 			return err
@@ -373,11 +387,19 @@ func (s *Service) delete(ctx context.Context, q *api.Request, r *resource, id st
 }
 
 // refused is 403, or 404 when the caller may not even see the object.
-func (c *call) refused(r *resource, t policy.Target, rules string) error {
+func (c *call) refused(r *resource, t policy.Target, rule string) error {
+	c.denied(t, rule)
 	if c.s.policy.Has("get_"+r.name) && !c.s.policy.Allowed("get_"+r.name, c.creds, t) {
 		return resourceNotFound()
 	}
-	return disallowed(rules)
+	return forbidden(c.s.policy, c.creds, rule)
+}
+
+// denied notes a refusal for those who ask later why.
+func (c *call) denied(t policy.Target, rules ...string) {
+	if c.r != nil {
+		c.r.Denied(t, rules...)
+	}
 }
 
 // ifMatch compares If-Match: revision_number=N (neutron/services/revisions/revision_plugin.py).
@@ -480,6 +502,10 @@ func (c *call) askAll(rules []string, t policy.Target) error {
 	}
 	if c.s.policy.CheckAll(c.creds, t, known...) == policy.Granted {
 		return nil
+	}
+	c.denied(t, known...)
+	if len(known) == 1 {
+		return forbidden(c.s.policy, c.creds, known[0])
 	}
 	s := "rule:" + known[0]
 	for _, r := range known[1:] {

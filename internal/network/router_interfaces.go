@@ -35,7 +35,7 @@ func (s *Service) routerAction(name, rule string, do func(c *call, r *router, in
 			r := o.(*router)
 			t := c.target(s.res.routers, r.ProjectID, false, r)
 			if !s.policy.Allowed(rule, c.creds, t) {
-				return c.refused(s.res.routers, t, "rule:"+rule)
+				return c.refused(s.res.routers, t, rule)
 			}
 			answer, err := do(c, r, plain(in).(map[string]any))
 			if err != nil {

@@ -86,7 +86,7 @@ func (s *Service) securityGroupRules() *resource {
 
 // ruleGroup finds the group before policy asks whose it is.
 func ruleGroup(c *call, v values) error {
-	_, _, err := c.find(c.s.res.securityGroups, v.str("security_group_id"))
+	_, _, err := c.findAny(c.s.res.securityGroups, v.str("security_group_id")) // the rule is asked about the group's owner
 	return err
 }
 

@@ -55,7 +55,7 @@ func TestSecurityGroups(t *testing.T) {
 		c.refuse("alice", "POST", "/security-group-rules", rule(`,"protocol":"6","port_range_min":22,"port_range_max":22,"remote_ip_prefix":"10.0.0.7/8"`), 409, "SecurityGroupRuleExists",
 			"Security group rule already exists. Rule id is "+r.str("id")+".")
 		c.refuse("alice", "POST", "/security-group-rules", rule(`,"remote_group_id":"nope"`), 404, "SecurityGroupNotFound", "Security group nope does not exist")
-		c.refuse("bob", "POST", "/security-group-rules", rule(``), 404, "SecurityGroupNotFound", "does not exist")
+		c.refuse("bob", "POST", "/security-group-rules", rule(``), 403, "PolicyNotAuthorized", "rule:create_security_group_rule is disallowed by policy")
 		c.refuse("alice", "PUT", "/security-group-rules/"+r.str("id"), `{}`, 405, "HTTPMethodNotAllowed", "")
 		if x := c.do("alice", "POST", "/security-group-rules", rule(`,"ethertype":"ipv6","protocol":"icmpv6"`), 201); x["protocol"] != "ipv6-icmp" || x["ethertype"] != "IPv6" {
 			t.Errorf("canonical %v", x)

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/hanok-cloud/hanok/internal/api"
 	"github.com/hanok-cloud/hanok/internal/db"
@@ -23,9 +24,7 @@ type Options struct {
 	DB *db.DB
 	// Policy is nil for the defaults of the release.
 	Policy *policy.Enforcer
-	// PolicyFile is an operator's policy.yaml over the defaults, or empty.
-	PolicyFile []byte
-	Logger     *slog.Logger
+	Logger *slog.Logger
 	// PhysicalNetworks may carry flat networks, each with its MTU; nil: "public" with 1500.
 	PhysicalNetworks map[string]int
 	// OverlayMTU is the MTU of what carries self-service networks (global_physnet_mtu); 0: 1500.
@@ -42,6 +41,7 @@ type Options struct {
 type Service struct {
 	o      Options
 	policy *policy.Enforcer
+	reads  atomic.Pointer[readRules]
 	docs   *api.Docs
 	res    resources
 
@@ -83,11 +83,6 @@ func New(o Options) (*Service, error) {
 			return nil, fmt.Errorf("network policy: %w", err)
 		}
 	}
-	if len(o.PolicyFile) > 0 {
-		if err := s.policy.LoadOverrides(o.PolicyFile); err != nil {
-			return nil, fmt.Errorf("network policy: %w", err)
-		}
-	}
 	s.res = resources{s.networks(), s.subnets(), s.ports(), s.securityGroups(), s.securityGroupRules(), s.routers(), s.floatingIPs(), s.subnetPools(), s.addressScopes(), s.rbacPolicies()}
 	for _, r := range s.res.all() {
 		r.byName = map[string]*attr{}
@@ -97,11 +92,7 @@ func New(o Options) (*Service, error) {
 				return nil, fmt.Errorf("attribute %s of %s is there twice", a.name, r.name)
 			}
 			r.byName[a.name] = a
-			if s.policy.Has("get_" + r.name + ":" + a.name) {
-				r.reads = append(r.reads, a.name)
-			}
 		}
-		slices.Sort(r.reads)
 	}
 	return s, nil
 }

@@ -97,7 +97,7 @@ func (s *Service) subnets() *resource {
 // ownNetwork refuses ports and subnets on other projects' networks unless they are shared (neutron/pecan_wsgi/hooks/ownership_validation.py).
 func ownNetwork(kind string) func(c *call, v values) error {
 	return func(c *call, v values) error {
-		if c.admin || c.advsvc || c.internal {
+		if c.admin || c.serves || c.internal {
 			return nil
 		}
 		n, shared, err := c.parentNetwork(v.str("network_id"))

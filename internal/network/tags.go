@@ -95,16 +95,16 @@ func (s *Service) withTags(ctx context.Context, q *api.Request, r *resource, rul
 	}
 	err := run(ctx, func(tx *db.Tx) error {
 		c := s.call(tx, q, q.Caller)
-		o, shared, err := c.find(r, q.Path("id"))
+		o, shared, err := c.findAny(r, q.Path("id"))
 		if fault.Is(err, http.StatusNotFound) {
 			return notFound("TagResourceNotFound", "Resource %s %s could not be found.", r.collection, q.Path("id"))
 		}
 		if err != nil {
 			return err
 		}
-		t := c.target(r, o.std().ProjectID, shared, o)
-		if !s.policy.Allowed(rule, c.creds, t) {
-			return c.refused(r, t, "rule:"+rule)
+		// Upstream looks the object up for everybody, so that a refusal is a 403 even to those who may not see it (neutron/extensions/tagging.py).
+		if err := q.Enforce(rule, c.target(r, o.std().ProjectID, shared, o)); err != nil {
+			return err
 		}
 		if write {
 			if err := fn(o.std()); err != nil {

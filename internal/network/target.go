@@ -138,7 +138,7 @@ type view struct {
 func (c *call) view(r *resource, projectID string, shared bool, o object, fields []string) view {
 	v := view{shared: shared}
 	t := c.target(r, projectID, shared, o)
-	for _, a := range r.reads {
+	for _, a := range c.s.readRules(r) {
 		if !c.s.policy.Allowed("get_"+r.name+":"+a, c.creds, t) {
 			v.hidden = append(v.hidden, a)
 		}
@@ -155,6 +155,31 @@ func (c *call) view(r *resource, projectID string, shared bool, o object, fields
 		v.key += "|" + strings.Join(v.fields, ",")
 	}
 	return v
+}
+
+// readRules are the attributes of a kind that a policy rule of their own hides (get_network:provider:network_type). An operator's
+// policy.yaml may add such rules at any time.
+func (s *Service) readRules(r *resource) []string {
+	known := s.reads.Load()
+	if loaded := s.policy.Loaded(); known == nil || known.loaded != loaded {
+		known = &readRules{loaded: loaded, of: map[*resource][]string{}}
+		for _, r := range s.res.all() {
+			for _, a := range r.attrs {
+				if s.policy.Has("get_" + r.name + ":" + a.name) {
+					known.of[r] = append(known.of[r], a.name)
+				}
+			}
+			sort.Strings(known.of[r])
+		}
+		s.reads.Store(known)
+	}
+	return known.of[r]
+}
+
+// readRules is what one load of the rules says about attributes.
+type readRules struct {
+	loaded int64
+	of     map[*resource][]string
 }
 
 // encode renders an object for a view.

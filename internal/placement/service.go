@@ -1,8 +1,6 @@
 package placement
 
 import (
-	"fmt"
-
 	"github.com/hanok-cloud/hanok/internal/api"
 	"github.com/hanok-cloud/hanok/internal/db"
 	"github.com/hanok-cloud/hanok/internal/policy"
@@ -11,8 +9,6 @@ import (
 // Options for New.
 type Options struct {
 	DB *db.DB
-	// PolicyFile is an operator's policy.yaml, or empty.
-	PolicyFile []byte
 }
 
 // Service is the placement API.
@@ -27,11 +23,6 @@ func New(o Options) (*Service, error) {
 	p, err := policy.New(policy.Placement())
 	if err != nil {
 		return nil, err
-	}
-	if len(o.PolicyFile) > 0 {
-		if err := p.LoadOverrides(o.PolicyFile); err != nil {
-			return nil, fmt.Errorf("placement policy: %w", err)
-		}
 	}
 	s := &Service{db: o.DB, policy: p}
 	s.api = s.service()

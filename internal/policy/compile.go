@@ -13,6 +13,10 @@ type checkFunc func(c *Creds, t Target) bool
 type compiled struct {
 	fn     checkFunc
 	scopes []string
+	n      node
+	text   string
+	line   int    // of policy.yaml; 0: the default
+	by     string // the name in policy.yaml, which may be a deprecated one
 }
 
 func refuse(*Creds, Target) bool { return false }

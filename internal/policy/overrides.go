@@ -21,13 +21,15 @@ type override struct {
 func (e *Enforcer) LoadOverrides(file []byte) error {
 	overrides, err := readOverrides(file)
 	if err != nil {
-		return fmt.Errorf("policy file: %w", err)
+		return err
 	}
 	set, err := e.build(overrides)
 	if err != nil {
-		return fmt.Errorf("policy file: %w", err)
+		return err
 	}
-	e.set.Store(&set)
+	// One load at a time is the caller's business; the count only has to move.
+	set.loaded = e.Loaded() + 1
+	e.set.Store(set)
 	return nil
 }
 

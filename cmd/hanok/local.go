@@ -129,6 +129,7 @@ func (k configKeystoneCmd) Run(g *globals) error {
 type adminCmd struct {
 	NodeBundle    nodeBundleCmd    `cmd:"" help:"Print the certificate bundle with which a node joins."`
 	ResetPassword resetPasswordCmd `cmd:"" help:"Give a user a new random password and print it."`
+	RotateKeys    rotateKeysCmd    `cmd:"" help:"Rotate the keys of tokens and credentials now. Living tokens stay good."`
 }
 
 type nodeBundleCmd struct {
@@ -163,6 +164,21 @@ func (r resetPasswordCmd) Run(ctx context.Context, g *globals) error {
 		return err
 	}
 	fmt.Println(password)
+	return nil
+}
+
+type rotateKeysCmd struct{}
+
+func (rotateKeysCmd) Run(ctx context.Context, g *globals) error {
+	_, paths, err := g.load()
+	if err != nil {
+		return err
+	}
+	n, err := daemon.RotateKeys(ctx, paths)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("rotated; %d credentials encrypted again\n", n)
 	return nil
 }
 

@@ -230,6 +230,11 @@ func (srv *Server) handle(m *mounted, r *Request, w http.ResponseWriter, path st
 	if caller == nil && !public {
 		return r.unauthorized()
 	}
+	if admit := m.s.Admit; admit != nil && caller != nil {
+		if err := admit(r); err != nil {
+			return err
+		}
+	}
 	if len(routes) == 0 {
 		if len(allow) > 0 {
 			w.Header().Set("Allow", strings.Join(allow, ", "))
@@ -330,6 +335,11 @@ func (m *mounted) setPathValues(hr *http.Request, pattern, path string) {
 
 func (srv *Server) authenticate(ctx context.Context, r *Request) (*Caller, error) {
 	token := r.HTTP.Header.Get("X-Auth-Token")
+	if token == "" { // clients of OAuth 2.0 send theirs so (keystonemiddleware/oauth2_token.py)
+		if scheme, bearer, _ := strings.Cut(r.HTTP.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
+			token = strings.TrimSpace(bearer)
+		}
+	}
 	if token == "" || srv.o.Auth == nil {
 		return nil, nil
 	}

@@ -29,6 +29,8 @@ type Service struct {
 	Microversions *Microversions
 	// Rewrite may change the path (without prefix) before it is matched: compute drops the optional project id.
 	Rewrite func(r *http.Request, path string) string
+	// Admit may turn away a caller whose token is good, before any rule is asked; nil: nobody.
+	Admit func(r *Request) error
 	// RequestIDHeader is an older name of x-openstack-request-id that the service sends as well (nova: x-compute-request-id).
 	RequestIDHeader string
 	// BodyLimit is the largest JSON body in bytes; 0 means 1 MiB.

@@ -65,6 +65,7 @@ type control struct {
 	status        func(context.Context) (Status, error)
 	resetPassword func(ctx context.Context, domain, user string) (string, error)
 	audit         func(ctx context.Context, q audit.Query) ([]audit.Row, error)
+	rotateKeys    func(context.Context) (int, error)
 }
 
 // serve listens on the socket until ctx ends.
@@ -98,6 +99,10 @@ func (c control) serve(ctx context.Context, path string) error {
 			rows, err = c.audit(r.Context(), q)
 		}
 		answer(w, rows, err)
+	})
+	mux.HandleFunc("POST /rotate-keys", func(w http.ResponseWriter, r *http.Request) {
+		n, err := c.rotateKeys(r.Context())
+		answer(w, n, err)
 	})
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	go func() {
@@ -147,4 +152,11 @@ func ask(ctx context.Context, paths Paths, method, path string, out any) error {
 func AskStatus(ctx context.Context, paths Paths) (Status, error) {
 	var s Status
 	return s, ask(ctx, paths, "GET", "/status", &s)
+}
+
+// RotateKeys makes the running daemon rotate the keys of tokens and credentials, and tells how many credentials it encrypted again.
+func RotateKeys(ctx context.Context, paths Paths) (int, error) {
+	var n int
+	err := ask(ctx, paths, "POST", "/rotate-keys", &n)
+	return n, err
 }

@@ -35,6 +35,7 @@ func (c *controller) runJobs(ctx context.Context, log *slog.Logger) {
 			n, err := c.audit.Purge(ctx, c.db.Now().Add(-keep))
 			return purged(log, "audit log", n, err)
 		}},
+		{Name: "rotate-keys", Every: time.Hour, Run: c.identity.RotateDueKeys},
 	}, job.Options{Logger: log})
 }
 

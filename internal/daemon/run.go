@@ -99,6 +99,12 @@ func runController(ctx context.Context, c *config.Config, paths Paths, version s
 			return ctl.resetPassword(ctx, paths, domain, user)
 		},
 		audit: ctl.audit.Search,
+		rotateKeys: func(ctx context.Context) (int, error) {
+			if err := ctl.identity.RotateKeys(ctx); err != nil {
+				return 0, err
+			}
+			return ctl.identity.RotateCredentialKeys(ctx)
+		},
 	}).serve(ctx, paths.Control()); err != nil {
 		return err
 	}

@@ -26,9 +26,9 @@ func (s *Service) appCredRoutes() []api.Route {
 	}
 }
 
-// noTrust refuses tokens of a trust; an application credential's own are looked at further (keystone/api/users.py).
-func noTrust(r *api.Request) error {
-	if se := sessionOf(r); se != nil && se.TrustID != "" {
+// ownOrAppCred refuses delegated tokens; an application credential's own are looked at further (keystone/api/users.py, _block_delegated_token_app_creds).
+func ownOrAppCred(r *api.Request) error {
+	if se := sessionOf(r); se != nil && se.delegated() && !slices.Contains(se.Methods, "application_credential") {
 		return forbidden(nil)
 	}
 	return nil
@@ -67,16 +67,16 @@ func (s *Service) appCredDoc(tx *db.Tx, r *api.Request, d doc) (doc, error) {
 }
 
 func (s *Service) listAppCreds(ctx context.Context, r *api.Request, _ api.None) (api.JSON, error) {
-	if err := r.Enforce("identity:list_application_credentials", about(r)); err != nil {
-		return nil, err
-	}
-	if err := noTrust(r); err != nil {
-		return nil, err
-	}
 	l := listing{kind: s.appCred, filters: []string{"name"}}
 	checks := l.narrow(r.Query())
 	l.where.Add("user_id = ?", r.Path("user_id"))
 	list, err := inRead(ctx, s, func(tx *db.Tx) ([]doc, error) {
+		if _, err := s.credentialsOf(tx, r, r.Path("user_id"), "identity:list_application_credentials", false); err != nil {
+			return nil, err
+		}
+		if err := ownOrAppCred(r); err != nil {
+			return nil, err
+		}
 		all, err := s.appCred.all(tx, &l.where)
 		if err != nil {
 			return nil, err
@@ -101,21 +101,31 @@ func (s *Service) listAppCreds(ctx context.Context, r *api.Request, _ api.None) 
 }
 
 func (s *Service) createAppCred(ctx context.Context, r *api.Request, in map[string]any) (doc, error) {
-	if err := r.Enforce("identity:create_application_credential", about(r)); err != nil {
+	user := r.Path("user_id")
+	may := func(tx *db.Tx) (string, error) {
+		return s.credentialsOf(tx, r, user, "identity:create_application_credential", true)
+	}
+	served, err := inRead(ctx, s, may)
+	if err != nil {
 		return nil, err
 	}
 	d, err := checked(s.schemas.appCred, memberOf(in, "application_credential"))
 	if err != nil {
 		return nil, err
 	}
-	if err := noTrust(r); err != nil {
+	if err := ownOrAppCred(r); err != nil {
 		return nil, err
 	}
 	if err := unrestrictedOnly(r); err != nil {
 		return nil, err
 	}
-	user := r.Path("user_id")
-	if user != r.UserID() {
+	project := r.ProjectID()
+	switch {
+	case served != "" && d["unrestricted"] == true: // it could make further ones, which would live on when it is taken away
+		return nil, fault.BadRequest("Invalid application credential: A service identity's application credential cannot be unrestricted")
+	case served != "":
+		project = served
+	case user != r.UserID():
 		return nil, forbiddenAction("Cannot create an application credential for another user.")
 	}
 	secret := str(d, "secret")
@@ -131,9 +141,20 @@ func (s *Service) createAppCred(ctx context.Context, r *api.Request, in map[stri
 		return nil, err
 	}
 	out, err := inWrite(ctx, s, func(tx *db.Tx) (doc, error) {
-		c := doc{"id": newID(), "name": d["name"], "description": d["description"], "user_id": user, "project_id": r.ProjectID(), "unrestricted": d["unrestricted"]}
+		if _, err := may(tx); err != nil { // once more: the service identity may have ended meanwhile
+			return nil, err
+		}
+		if err := s.roomForAppCred(tx, user); err != nil {
+			return nil, err
+		}
+		c := doc{"id": newID(), "name": d["name"], "description": d["description"], "user_id": user, "project_id": project, "unrestricted": d["unrestricted"]}
 		if err := s.completeAppCred(tx, r, c, d); err != nil {
 			return nil, err
+		}
+		if served != "" {
+			if err := grantServed(tx, user, project, roleIDs(c)); err != nil {
+				return nil, err
+			}
 		}
 		if err := s.appCred.insert(tx, c, hiddenColumn{"secret_hash", hash}); err != nil {
 			if db.IsConflict(err, "") {
@@ -154,10 +175,40 @@ func (s *Service) createAppCred(ctx context.Context, r *api.Request, in map[stri
 	return doc{"application_credential": out}, nil
 }
 
+// roomForAppCred counts the user's application credentials against [application_credential] user_limit.
+func (s *Service) roomForAppCred(tx *db.Tx, user string) error {
+	most := s.o.Conf.ApplicationCredential.UserLimit
+	if most < 0 {
+		return nil
+	}
+	n, err := db.One(tx, db.Value[int64], `SELECT count(*) FROM identity_application_credentials WHERE user_id = $1`, user)
+	if err == nil && n >= int64(most) {
+		err = fault.Forbidden("Unable to create additional application credentials, maximum of %d already exceeded for user.", most)
+	}
+	return err
+}
+
+// withImplied adds to roles those that they imply: a credential's roles are a list, not a root (keystone/api/users.py, _get_roles).
+func withImplied(tx *db.Tx, ids []string) ([]string, error) {
+	implies, err := implications(tx)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range closure(ids, implies) {
+		if !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
 // completeAppCred works out roles, end and access rules of a new application credential.
 func (s *Service) completeAppCred(tx *db.Tx, r *api.Request, c, d doc) error {
 	ids, err := s.namedRoles(tx, d["roles"])
 	if err != nil {
+		return err
+	}
+	if ids, err = withImplied(tx, ids); err != nil {
 		return err
 	}
 	for _, id := range ids {
@@ -230,31 +281,30 @@ func (s *Service) accessRuleOf(tx *db.Tx, user string, given doc) (doc, error) {
 }
 
 // appCredFor reads the path's application credential; the rule is asked about its owner, whoever the path names.
-func (s *Service) appCredFor(tx *db.Tx, r *api.Request, rule string) (doc, error) {
-	d, err := s.appCred.find(tx, r.Path("application_credential_id"))
-	if err != nil {
-		return nil, err
+func (s *Service) appCredFor(tx *db.Tx, r *api.Request, rule string, change bool) (d doc, served string, err error) {
+	if d, err = s.appCred.find(tx, r.Path("application_credential_id")); err != nil {
+		return nil, "", err
 	}
 	owner := r.Path("user_id")
 	if d != nil {
 		owner = str(d, "user_id")
 	}
 	r.HTTP.SetPathValue("user_id", owner)
-	if err := r.Enforce(rule, about(r)); err != nil {
-		return nil, err
+	if served, err = s.credentialsOf(tx, r, owner, rule, change); err != nil {
+		return nil, "", err
 	}
-	if err := noTrust(r); err != nil {
-		return nil, err
+	if err := ownOrAppCred(r); err != nil {
+		return nil, "", err
 	}
 	if d == nil {
-		return nil, s.appCred.notFound(r.Path("application_credential_id"))
+		return nil, "", s.appCred.notFound(r.Path("application_credential_id"))
 	}
-	return d, nil
+	return d, served, nil
 }
 
 func (s *Service) showAppCred(ctx context.Context, r *api.Request, _ api.None) (doc, error) {
 	return inRead(ctx, s, func(tx *db.Tx) (doc, error) {
-		d, err := s.appCredFor(tx, r, "identity:get_application_credential")
+		d, _, err := s.appCredFor(tx, r, "identity:get_application_credential", false)
 		if err != nil {
 			return nil, err
 		}
@@ -265,14 +315,17 @@ func (s *Service) showAppCred(ctx context.Context, r *api.Request, _ api.None) (
 
 func (s *Service) deleteAppCred(ctx context.Context, r *api.Request, _ api.None) (api.None, error) {
 	return api.None{}, s.write(ctx, func(tx *db.Tx) error {
-		d, err := s.appCredFor(tx, r, "identity:delete_application_credential")
+		d, served, err := s.appCredFor(tx, r, "identity:delete_application_credential", true)
 		if err != nil {
 			return err
 		}
 		if err := unrestrictedOnly(r); err != nil {
 			return err
 		}
-		return s.appCred.remove(tx, str(d, "id"))
+		if err := s.appCred.remove(tx, str(d, "id")); err != nil || served == "" {
+			return err
+		}
+		return s.withdrawServed(tx, str(d, "user_id"), served, roleIDs(d))
 	})
 }
 
@@ -282,10 +335,10 @@ func accessRuleDoc(r *api.Request, d doc) doc {
 
 func (s *Service) listAccessRules(ctx context.Context, r *api.Request, _ api.None) (api.JSON, error) {
 	list, err := inRead(ctx, s, func(tx *db.Tx) ([]doc, error) {
-		if _, err := s.userFor(tx, r, "identity:list_access_rules"); err != nil {
+		if _, err := s.credentialsOf(tx, r, r.Path("user_id"), "identity:list_access_rules", false); err != nil {
 			return nil, err
 		}
-		if err := noTrust(r); err != nil {
+		if err := ownOrAppCred(r); err != nil {
 			return nil, err
 		}
 		l := listing{kind: s.accessRule, filters: []string{"service", "path", "method"}}
@@ -303,11 +356,11 @@ func (s *Service) listAccessRules(ctx context.Context, r *api.Request, _ api.Non
 	return s.collection(r, "access_rules", list)
 }
 
-func (s *Service) accessRuleFor(tx *db.Tx, r *api.Request, rule string) (doc, error) {
-	if _, err := s.userFor(tx, r, rule); err != nil {
+func (s *Service) accessRuleFor(tx *db.Tx, r *api.Request, rule string, change bool) (doc, error) {
+	if _, err := s.credentialsOf(tx, r, r.Path("user_id"), rule, change); err != nil {
 		return nil, err
 	}
-	if err := noTrust(r); err != nil {
+	if err := ownOrAppCred(r); err != nil {
 		return nil, err
 	}
 	d, err := s.accessRule.get(tx, r.Path("access_rule_id"))
@@ -319,7 +372,7 @@ func (s *Service) accessRuleFor(tx *db.Tx, r *api.Request, rule string) (doc, er
 
 func (s *Service) showAccessRule(ctx context.Context, r *api.Request, _ api.None) (doc, error) {
 	return inRead(ctx, s, func(tx *db.Tx) (doc, error) {
-		d, err := s.accessRuleFor(tx, r, "identity:get_access_rule")
+		d, err := s.accessRuleFor(tx, r, "identity:get_access_rule", false)
 		if err != nil {
 			return nil, err
 		}
@@ -329,7 +382,7 @@ func (s *Service) showAccessRule(ctx context.Context, r *api.Request, _ api.None
 
 func (s *Service) deleteAccessRule(ctx context.Context, r *api.Request, _ api.None) (api.None, error) {
 	return api.None{}, s.write(ctx, func(tx *db.Tx) error {
-		d, err := s.accessRuleFor(tx, r, "identity:delete_access_rule")
+		d, err := s.accessRuleFor(tx, r, "identity:delete_access_rule", true)
 		if err != nil {
 			return err
 		}

@@ -30,6 +30,8 @@ type authentication struct {
 	// passcodes are those of the method totp, not spent yet.
 	passcodes []passcode
 	via       *federation
+	// accessToken is the OAuth 1.0 access token that signed the request.
+	accessToken string
 }
 
 func domainRef() *schema.Schema {
@@ -156,6 +158,9 @@ func (s *Service) authenticateFor(ctx context.Context, r *api.Request, auth doc)
 	if scopeErr != nil {
 		return nil, scopeErr
 	}
+	if p.appCred != "" && p.accessToken != "" {
+		return nil, unauthorized(errors.New("an application credential and an access token cannot both say what is lent"))
+	}
 	if err := s.useReceipt(ctx, r, p); err != nil {
 		return nil, err
 	}
@@ -193,6 +198,9 @@ func (s *Service) prove(ctx context.Context, r *api.Request, method string, data
 	case "application_credential":
 		user, err = s.proveAppCred(ctx, r, data, p)
 		p.methods = append([]string{method}, p.methods...)
+	case "oauth1":
+		user, err = s.proveOAuth(ctx, r, p)
+		p.methods = append([]string{method}, p.methods...)
 	}
 	if err != nil {
 		return err
@@ -218,11 +226,13 @@ func (s *Service) proveToken(ctx context.Context, r *api.Request, data, auth doc
 	}
 	sc := object(auth, "scope")
 	switch {
+	case se.AccessTokenID != "":
+		return "", forbiddenAction("Using OAuth-scoped token to create another token. Create a new OAuth-scoped token instead")
 	case se.TrustID != "":
 		return "", forbiddenAction("Using trust-scoped token to create another token. Create a new trust-scoped token instead")
 	case se.System && (sc["project"] != nil || sc["domain"] != nil):
 		return "", forbiddenAction("Using a system-scoped token to create a project-scoped or domain-scoped token is not allowed.")
-	case se.AppCredID != "" || slices.Contains(se.Methods, "application_credential"):
+	case se.delegatedMethod():
 		return "", forbiddenAction("Using a delegated token to create another token is not allowed.")
 	case !s.o.Conf.Token.AllowRescopeScoped && (se.project != nil || se.domain != nil):
 		return "", forbiddenAction("rescope a scoped token")

@@ -152,6 +152,9 @@ func (s *Service) SetPassword(ctx context.Context, domain, user, password string
 		if u.id == "" {
 			return fault.NotFound("there is no user %q in the domain %q", user, domain)
 		}
+		if err := passwordless(tx, u.id); err != nil {
+			return err
+		}
 		if _, err := tx.Exec(`UPDATE identity_users SET password_hash = $1, password_expires_at = $2, enabled = TRUE WHERE id = $3`, hash, s.passwordExpiry(u.options, false), u.id); err != nil {
 			return err
 		}

@@ -9,7 +9,7 @@ import (
 	"github.com/hanok-cloud/hanok/internal/policy"
 )
 
-// consumerRoutes are OS-OAUTH1's consumers. The method oauth1 itself is not offered, so nothing can be authorised with one.
+// consumerRoutes are OS-OAUTH1's consumers; what they do is in oauth1_api.go.
 func (s *Service) consumerRoutes() []api.Route {
 	o := api.Object
 	const path = "/v3/OS-OAUTH1/consumers"
@@ -119,6 +119,9 @@ func (s *Service) deleteConsumer(ctx context.Context, r *api.Request, _ api.None
 	return api.None{}, s.write(ctx, func(tx *db.Tx) error {
 		d, err := s.getConsumer(tx, r)
 		if err != nil {
+			return err
+		}
+		if err := dropOAuth(tx, "consumer_id", str(d, "id")); err != nil {
 			return err
 		}
 		return s.consumer.remove(tx, str(d, "id"))

@@ -32,9 +32,14 @@ func (s *Service) credentialRoutes() []api.Route {
 	}
 }
 
-// delegated tells whether a token was made by a trust or an application credential.
-func (se *session) delegated() bool {
-	return se.TrustID != "" || se.AppCredID != "" || slices.Contains(se.Methods, "application_credential")
+// delegated tells whether a token stands for less than its user: a trust's, or one that no method of the user's own made.
+func (se *session) delegated() bool { return se.TrustID != "" || se.delegatedMethod() }
+
+// delegatedMethod tells whether anything but the user's own methods made a token; what is not known counts as delegation
+// (keystone/api/_shared/delegation.py).
+func (se *session) delegatedMethod() bool {
+	own := []string{"external", "kerberos", "mapped", "openid", "password", "saml2", "token", "totp", "x509"}
+	return len(se.Methods) == 0 || slices.ContainsFunc(se.Methods, func(m string) bool { return !slices.Contains(own, m) })
 }
 
 // primaryOnly refuses delegated tokens, which must not reach credentials that outlive the delegation.
@@ -45,30 +50,12 @@ func primaryOnly(r *api.Request) error {
 	return nil
 }
 
-// encrypt and decrypt keep a credential's blob unreadable in the database.
-func (s *Service) encrypt(blob string) (string, error) {
-	return (*s.blobs.keys.Load())[0].seal([]byte(blob), s.o.Now())
-}
-
-func (s *Service) decrypt(sealed string) (string, error) {
-	raw, err := decodeBlob(sealed)
-	if err != nil {
-		return "", err
-	}
-	for _, k := range *s.blobs.keys.Load() {
-		if b, _, err := k.open(raw); err == nil {
-			return string(b), nil
-		}
-	}
-	return "", errors.New("a credential's blob does not open with any key at hand")
-}
-
-// open credential documents have their blob in clear.
-func (s *Service) openCredential(d doc, err error) (doc, error) {
+// openCredential gives a credential's document with its blob in clear.
+func (s *Service) openCredential(tx *db.Tx, d doc, err error) (doc, error) {
 	if err != nil {
 		return nil, err
 	}
-	d["blob"], err = s.decrypt(str(d, "blob"))
+	d["blob"], err = s.decrypt(tx, str(d, "blob"))
 	return d, err
 }
 
@@ -115,7 +102,7 @@ func (s *Service) listCredentials(ctx context.Context, r *api.Request, _ api.Non
 			if !r.Can("identity:get_credential", about(r, "credential", d)) || primaryOnly(r) != nil {
 				continue
 			}
-			d, err := s.openCredential(d, nil)
+			d, err := s.openCredential(tx, d, nil)
 			if err != nil {
 				return nil, err
 			}
@@ -158,9 +145,18 @@ func (s *Service) createCredential(ctx context.Context, r *api.Request, in map[s
 }
 
 func (s *Service) insertCredential(tx *db.Tx, r *api.Request, d doc) (doc, error) {
+	if most := s.o.Conf.Credential.UserLimit; most >= 0 {
+		n, err := db.One(tx, db.Value[int64], `SELECT count(*) FROM identity_credentials WHERE user_id = $1`, str(d, "user_id"))
+		if err != nil {
+			return nil, err
+		}
+		if n >= int64(most) {
+			return nil, fault.Forbidden("Unable to create additional credentials, maximum of %d already exceeded for user.", most)
+		}
+	}
 	stored := clone(d)
 	var err error
-	if stored["blob"], err = s.encrypt(str(d, "blob")); err != nil {
+	if stored["blob"], err = s.encrypt(tx, str(d, "blob")); err != nil {
 		return nil, err
 	}
 	if err := s.credential.insert(tx, stored); err != nil {
@@ -169,8 +165,8 @@ func (s *Service) insertCredential(tx *db.Tx, r *api.Request, d doc) (doc, error
 		}
 		return nil, err
 	}
-	got, err := s.openCredential(s.credential.get(tx, str(d, "id")))
-	if err != nil {
+	got, err := s.credential.get(tx, str(d, "id"))
+	if got, err = s.openCredential(tx, got, err); err != nil {
 		return nil, err
 	}
 	return s.credential.member(s, r, got), nil
@@ -191,7 +187,7 @@ func (s *Service) credentialFor(tx *db.Tx, r *api.Request, rule string) (doc, er
 	if err := primaryOnly(r); err != nil {
 		return nil, err
 	}
-	return s.openCredential(d, nil)
+	return s.openCredential(tx, d, nil)
 }
 
 func (s *Service) showCredential(ctx context.Context, r *api.Request, _ api.None) (doc, error) {
@@ -219,12 +215,12 @@ func (s *Service) updateCredential(ctx context.Context, r *api.Request, in map[s
 				return nil, err
 			}
 		}
-		sealed, err := s.encrypt(str(d, "blob"))
+		sealed, err := s.encrypt(tx, str(d, "blob"))
 		if err != nil {
 			return nil, err
 		}
-		got, err := s.openCredential(s.credential.update(tx, old, doc{"blob": sealed}))
-		if err != nil {
+		got, err := s.credential.update(tx, old, doc{"blob": sealed})
+		if got, err = s.openCredential(tx, got, err); err != nil {
 			return nil, err
 		}
 		return s.credential.member(s, r, got), nil
@@ -287,7 +283,7 @@ func (s *Service) listEC2(ctx context.Context, r *api.Request, _ api.None) (api.
 		}
 		var out []doc
 		for _, d := range all {
-			d, err := s.openCredential(d, nil)
+			d, err := s.openCredential(tx, d, nil)
 			if err != nil {
 				return nil, err
 			}
@@ -370,7 +366,7 @@ func (s *Service) ec2For(tx *db.Tx, r *api.Request, rule string) (doc, error) {
 	if err := primaryOnly(r); err != nil {
 		return nil, err
 	}
-	return s.openCredential(d, nil)
+	return s.openCredential(tx, d, nil)
 }
 
 func (s *Service) showEC2(ctx context.Context, r *api.Request, _ api.None) (doc, error) {

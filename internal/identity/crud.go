@@ -204,7 +204,7 @@ func (c simple) patch(ctx context.Context, r *api.Request, id string, in map[str
 		}
 		got, err := c.k.update(tx, old, d)
 		if err != nil {
-			return nil, err
+			return nil, storeConflict(c.k, err)
 		}
 		return c.k.member(c.s, r, got), nil
 	})

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/hanok-cloud/hanok/internal/db"
@@ -36,12 +37,14 @@ func (s *Service) resolveTrust(tx *db.Tx, se *session) error {
 	if se.ProjectID == "" {
 		return nil
 	}
-	origin := trust
-	for depth := 0; str(origin, "redelegated_trust_id") != "" && depth < 10; depth++ {
-		if origin, err = s.liveTrust(tx, str(origin, "redelegated_trust_id"), tx.NowMicros()); err != nil {
-			return refused("the trust that %s was redelegated from has ended", se.TrustID)
-		}
+	above, err := s.pedigree(tx, trust)
+	if fault.Is(err, 404) {
+		return refused("a trust that %s was redelegated from has ended", se.TrustID)
 	}
+	if err != nil {
+		return err
+	}
+	origin := append([]doc{trust}, above...)[len(above)]
 	ids := roleIDs(trust)
 	wanted, err := expandRoles(tx, ids, true)
 	if err != nil {
@@ -56,8 +59,37 @@ func (s *Service) resolveTrust(tx *db.Tx, se *session) error {
 			return forbidden(refused("the trustor has role %s no longer", r.Name))
 		}
 	}
+	for _, id := range ids {
+		if !slices.ContainsFunc(has, func(r roleRef) bool { return r.ID == id }) {
+			return forbidden(refused("there is no role %s any more", id))
+		}
+	}
 	se.roles, err = expandRoles(tx, ids, false)
 	return err
+}
+
+// pedigree are the trusts that one was redelegated from, nearest first. All must live, and nobody in them be disabled: each passed on what was
+// given to it (keystone/trust/core.py, get_trust).
+func (s *Service) pedigree(tx *db.Tx, trust doc) (above []doc, err error) {
+	for id := str(trust, "redelegated_trust_id"); id != ""; id = str(trust, "redelegated_trust_id") {
+		if int64(len(above)) > s.maxRedelegation() {
+			return nil, forbidden(refused("the chain of trust %s is too long", str(trust, "id")))
+		}
+		if trust, err = s.liveTrust(tx, id, tx.NowMicros()); err != nil {
+			return nil, err
+		}
+		for _, member := range []string{"trustor_user_id", "trustee_user_id"} {
+			agent, err := readAccount(tx, str(trust, member))
+			if err != nil && !errors.Is(err, errRefused) {
+				return nil, err
+			}
+			if !agent.enabled {
+				return nil, forbidden(refused("one of the trust's agents is disabled or deleted"))
+			}
+		}
+		above = append(above, trust)
+	}
+	return above, nil
 }
 
 // roleIDs are the ids in a document's list of roles.

@@ -23,7 +23,7 @@ const mappedMethod = "mapped"
 // federated tells whether the token is a federated one on the wire. Upstream's payloads of system-scoped tokens and those of delegations do not
 // say by which provider the user came; ours do, after what upstream reads, so that they end with it too.
 func (t *Token) federated() bool {
-	return t.via != nil && !t.System && t.TrustID == "" && t.AppCredID == ""
+	return t.via != nil && !t.System && t.TrustID == "" && t.AppCredID == "" && t.AccessTokenID == ""
 }
 
 // actor is whom the token's roles are assigned to.

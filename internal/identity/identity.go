@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -43,6 +44,7 @@ type Options struct {
 type Service struct {
 	kinds
 	schemas   schemas
+	model     limitModel
 	fed       federationKinds
 	oidc      map[string]*oidc.Provider
 	o         Options
@@ -80,7 +82,7 @@ func New(o Options) (*Service, error) {
 	if o.Docs == nil {
 		o.Docs = api.NewDocs(8 << 20)
 	}
-	rules, err := policy.New(policy.Keystone())
+	rules, err := policy.New(slices.Concat(policy.Keystone(), serviceIdentityRules()))
 	if err != nil {
 		return nil, err
 	}
@@ -98,6 +100,12 @@ func New(o Options) (*Service, error) {
 		return nil, fmt.Errorf("identity: %w", err)
 	}
 	ctx := context.Background()
+	if s.model, err = findLimitModel(o.Conf.UnifiedLimit.EnforcementModel); err != nil {
+		return nil, fmt.Errorf("identity: %w", err)
+	}
+	if err := s.read(ctx, s.checkTrees); err != nil {
+		return nil, fmt.Errorf("identity: %w", err)
+	}
 	for _, ring := range []*keyring{s.tokens, s.blobs} {
 		if err := s.loadKeys(ctx, ring); err != nil {
 			return nil, fmt.Errorf("identity: keys: %w", err)
@@ -110,7 +118,7 @@ func New(o Options) (*Service, error) {
 // API is the route table.
 func (s *Service) API() *api.Service {
 	return &api.Service{Name: "identity", Prefix: "/identity", Aliases: []api.Alias{{From: "/v3", To: "/v3"}}, Routes: s.routes(), Dialect: dialect(),
-		Policy: s.rules, Docs: s.o.Docs, Rewrite: rewrite, BodyLimit: 112 << 10, IgnoresServiceTokens: true}
+		Policy: s.rules, Docs: s.o.Docs, Rewrite: rewrite, BodyLimit: 112 << 10, IgnoresServiceTokens: true, Admit: admit}
 }
 
 func epochIn(tx *db.Tx) (int64, error) {

@@ -19,6 +19,8 @@ import (
 type keyring struct {
 	purpose string
 	keys    atomic.Pointer[[]fernetKey]
+	newest  atomic.Pointer[string] // the first key's id
+	read    atomic.Int64           // when they were read, in microseconds
 }
 
 const (
@@ -67,20 +69,28 @@ func keyCipher(kek []byte) (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-// load reads the keys; it makes the first one when there is none.
-func (s *Service) loadKeys(ctx context.Context, ring *keyring) error {
-	var keys []fernetKey
-	read := func(tx *db.Tx) error {
-		keys = nil
-		return tx.Each(func(r db.Row) error {
-			var id, wrapped string
-			if err := r.Scan(&id, &wrapped); err != nil {
-				return err
-			}
-			k, err := unwrap(s.o.KEK, id, wrapped)
-			keys = append(keys, k)
+// readKeys reads the keys of a purpose, newest first.
+func (s *Service) readKeys(tx *db.Tx, purpose string) (ids []string, keys []fernetKey, err error) {
+	err = tx.Each(func(r db.Row) error {
+		var id, wrapped string
+		if err := r.Scan(&id, &wrapped); err != nil {
 			return err
-		}, `SELECT id, wrapped FROM identity_keys WHERE purpose = $1 ORDER BY created_at DESC, id`, ring.purpose)
+		}
+		k, err := unwrap(s.o.KEK, id, wrapped)
+		ids, keys = append(ids, id), append(keys, k)
+		return err
+	}, `SELECT id, wrapped FROM identity_keys WHERE purpose = $1 ORDER BY created_at DESC, id`, purpose)
+	return ids, keys, err
+}
+
+// loadKeys reads the keys; it makes the first one when there is none.
+func (s *Service) loadKeys(ctx context.Context, ring *keyring) error {
+	at := s.o.Now().UnixMicro()
+	var ids []string
+	var keys []fernetKey
+	read := func(tx *db.Tx) (err error) {
+		ids, keys, err = s.readKeys(tx, ring.purpose)
+		return err
 	}
 	if err := s.o.DB.Read(ctx, read); err != nil {
 		return err
@@ -101,7 +111,21 @@ func (s *Service) loadKeys(ctx context.Context, ring *keyring) error {
 		}
 	}
 	ring.keys.Store(&keys)
+	ring.newest.Store(&ids[0])
+	ring.read.Store(at)
 	return nil
+}
+
+// maxKeyAge is for how long a controller goes on making tokens with a key that another one may have replaced. It is far below the time for which a
+// replaced key still opens tokens.
+const maxKeyAge = time.Minute
+
+// refreshKeys reads the token keys again when another controller may have rotated them: who only makes tokens never meets an unknown key.
+func (s *Service) refreshKeys(ctx context.Context) error {
+	if s.o.DB.Engine() != db.Postgres || s.o.Now().UnixMicro()-s.tokens.read.Load() < maxKeyAge.Microseconds() {
+		return nil
+	}
+	return s.loadKeys(ctx, s.tokens)
 }
 
 func (s *Service) addKey(tx *db.Tx, purpose, id string) error {
@@ -113,14 +137,36 @@ func (s *Service) addKey(tx *db.Tx, purpose, id string) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.Exec(`INSERT INTO identity_keys (id, purpose, wrapped, created_at) VALUES ($1,$2,$3,$4) ON CONFLICT (id) DO NOTHING`, id, purpose, wrapped, tx.NowMicros())
+	// The newest key is the one that encrypts, whatever the clock of the controller that made the last one said.
+	last, err := db.One(tx, db.Value[int64], `SELECT coalesce(max(created_at), 0) FROM identity_keys WHERE purpose = $1`, purpose)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(`INSERT INTO identity_keys (id, purpose, wrapped, created_at) VALUES ($1,$2,$3,$4) ON CONFLICT (id) DO NOTHING`, id, purpose, wrapped, max(tx.NowMicros(), last+1))
 	return err
 }
 
 // RotateKeys makes a new primary token key. Earlier keys open tokens until the last of those has expired, and are dropped then.
 func (s *Service) RotateKeys(ctx context.Context) error {
+	_, err := s.rotateTokenKeys(ctx, 0)
+	return err
+}
+
+// rotateTokenKeys makes a new key if the newest one is older than term.
+func (s *Service) rotateTokenKeys(ctx context.Context, term time.Duration) (made bool, err error) {
+	due := func(tx *db.Tx) (err error) {
+		made, err = keyDue(tx, tokenKeys, term)
+		made = made || term == 0
+		return err
+	}
+	if err := s.read(ctx, due); err != nil || !made {
+		return false, err
+	}
 	keep := s.o.Conf.Token.Expiration + s.o.Conf.Token.AllowExpiredWindow
-	err := s.write(ctx, func(tx *db.Tx) error {
+	err = s.write(ctx, func(tx *db.Tx) error {
+		if err := due(tx); err != nil || !made {
+			return err
+		}
 		// A key is out of use since its successor was made.
 		if _, err := tx.Exec(`DELETE FROM identity_keys WHERE purpose = $1 AND EXISTS (SELECT 1 FROM identity_keys n WHERE n.purpose = identity_keys.purpose AND n.created_at > identity_keys.created_at AND n.created_at < $2)`,
 			tokenKeys, tx.Now().Add(-keep).UnixMicro()); err != nil {
@@ -129,9 +175,9 @@ func (s *Service) RotateKeys(ctx context.Context) error {
 		return s.addKey(tx, tokenKeys, newID())
 	})
 	if err != nil {
-		return err
+		return false, err
 	}
-	return s.loadKeys(ctx, s.tokens)
+	return made, s.loadKeys(ctx, s.tokens)
 }
 
 // seal encrypts a token with the newest key.

@@ -13,7 +13,7 @@ func (s *Service) limitRoutes() []api.Route {
 	o := api.Object
 	registered := simple{s: s, k: s.registeredLimit, rule: "registered_limit", list: "registered_limits", update: s.schemas.registeredLimitUpdate,
 		filters: []string{"service_id", "region_id", "resource_name"}, changing: s.changeRegistered, deleting: func(tx *db.Tx, _ *api.Request, old doc) error { return s.unused(tx, old) }}
-	limit := simple{s: s, k: s.limit, rule: "limit", list: "limits", update: s.schemas.limitUpdate}
+	limit := simple{s: s, k: s.limit, rule: "limit", list: "limits", update: s.schemas.limitUpdate, changing: s.changeLimit}
 	return []api.Route{
 		api.Handle("GET", "/v3/registered_limits", o("identity:list_registered_limits"), 200, registered.index),
 		api.Handle("POST", "/v3/registered_limits", o("identity:create_registered_limits"), 201, s.createRegistered),
@@ -39,11 +39,6 @@ func (s *Service) limitRoutes() []api.Route {
 	}
 }
 
-func (s *Service) limitModel(_ context.Context, r *api.Request, _ api.None) (doc, error) {
-	return doc{"model": doc{"name": "flat", "description": "Limit enforcement and validation does not take project hierarchy into consideration."}},
-		r.Enforce("identity:get_limit_model", policy.Map{})
-}
-
 // known verifies that a limit's service and region are there.
 func (s *Service) known(tx *db.Tx, d doc, what string) error {
 	if id := str(d, "service_id"); id != "" {
@@ -67,7 +62,8 @@ func (s *Service) known(tx *db.Tx, d doc, what string) error {
 	return nil
 }
 
-func limitConflict(k *kind, err error) error {
+// storeConflict words the database's own refusal of a second row of the same.
+func storeConflict(k *kind, err error) error {
 	if db.IsConflict(err, "") {
 		return conflict(k.singular, "Duplicate entry")
 	}
@@ -91,18 +87,30 @@ func (s *Service) unused(tx *db.Tx, old doc) error {
 	return err
 }
 
+// changeLimit checks a limit's new value against the model.
+func (s *Service) changeLimit(_ context.Context, tx *db.Tx, _ *api.Request, d, old doc) error {
+	merged := clone(old)
+	for name, v := range d {
+		merged[name] = v
+	}
+	return s.fitModel(tx, []doc{merged})
+}
+
 // createMany stores a list of limits, all or none.
-func (s *Service) createMany(ctx context.Context, r *api.Request, k *kind, list []any, check func(*db.Tx, doc) error) (doc, error) {
+func (s *Service) createMany(ctx context.Context, r *api.Request, k *kind, list []any, check func(*db.Tx, []doc) error) (doc, error) {
 	out, err := inWrite(ctx, s, func(tx *db.Tx) ([]doc, error) {
-		var out []doc
+		var all, out []doc
 		for _, e := range list {
 			d := normalized(asDoc(e))
 			d["id"] = newID()
-			if err := check(tx, d); err != nil {
-				return nil, err
-			}
+			all = append(all, d)
+		}
+		if err := check(tx, all); err != nil {
+			return nil, err
+		}
+		for _, d := range all {
 			if err := k.insert(tx, d); err != nil {
-				return nil, limitConflict(k, err)
+				return nil, storeConflict(k, err)
 			}
 			got, err := k.get(tx, str(d, "id"))
 			if err != nil {
@@ -123,7 +131,14 @@ func (s *Service) createRegistered(ctx context.Context, r *api.Request, in map[s
 	if _, err := checked(s.schemas.registeredLimitCreate, list); err != nil {
 		return nil, err
 	}
-	return s.createMany(ctx, r, s.registeredLimit, list.([]any), func(tx *db.Tx, d doc) error { return s.known(tx, d, "registered_limit") })
+	return s.createMany(ctx, r, s.registeredLimit, list.([]any), func(tx *db.Tx, all []doc) error {
+		for _, d := range all {
+			if err := s.known(tx, d, "registered_limit"); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 func (s *Service) createLimits(ctx context.Context, r *api.Request, in map[string]any) (doc, error) {
@@ -134,38 +149,61 @@ func (s *Service) createLimits(ctx context.Context, r *api.Request, in map[strin
 	if _, err := checked(s.schemas.limitCreate, list); err != nil {
 		return nil, err
 	}
-	return s.createMany(ctx, r, s.limit, list.([]any), func(tx *db.Tx, d doc) error {
-		if err := s.known(tx, d, "limit"); err != nil {
+	return s.createMany(ctx, r, s.limit, list.([]any), func(tx *db.Tx, all []doc) error {
+		for _, d := range all {
+			if err := s.limitOwner(tx, d); err != nil {
+				return err
+			}
+		}
+		if err := s.fitModel(tx, all); err != nil {
 			return err
 		}
-		if id := str(d, "project_id"); id != "" {
-			p, err := s.project.find(tx, id)
-			if err != nil {
+		for _, d := range all {
+			if err := registered(tx, d); err != nil {
 				return err
 			}
-			if p == nil {
-				return expecting("project_id", "limit")
-			}
-			if truth(p, "is_domain") {
-				d["domain_id"], d["project_id"] = id, nil
-			}
 		}
-		if id := str(d, "domain_id"); id != "" {
-			dom, err := s.domain.find(tx, id)
-			if err != nil {
-				return err
-			}
-			if dom == nil || !truth(dom, "is_domain") {
-				return expecting("domain_id", "limit")
-			}
-		}
-		n, err := db.One(tx, db.Value[int64], `SELECT count(*) FROM identity_registered_limits WHERE service_id = $1 AND region_id = $2 AND resource_name = $3`,
-			str(d, "service_id"), str(d, "region_id"), str(d, "resource_name"))
-		if err == nil && n == 0 {
-			err = fault.Forbidden("Unable to create a limit that has no corresponding registered limit.")
-		}
-		return err
+		return nil
 	})
+}
+
+// limitOwner verifies what a new limit names. A project that is a domain gets the domain's limit.
+func (s *Service) limitOwner(tx *db.Tx, d doc) error {
+	if err := s.known(tx, d, "limit"); err != nil {
+		return err
+	}
+	if id := str(d, "project_id"); id != "" {
+		p, err := s.project.find(tx, id)
+		if err != nil {
+			return err
+		}
+		if p == nil {
+			return expecting("project_id", "limit")
+		}
+		if truth(p, "is_domain") {
+			d["domain_id"], d["project_id"] = id, nil
+		}
+	}
+	if id := str(d, "domain_id"); id != "" {
+		dom, err := s.domain.find(tx, id)
+		if err != nil {
+			return err
+		}
+		if dom == nil || !truth(dom, "is_domain") {
+			return expecting("domain_id", "limit")
+		}
+	}
+	return nil
+}
+
+// registered verifies that a limit overrides something.
+func registered(tx *db.Tx, d doc) error {
+	n, err := db.One(tx, db.Value[int64], `SELECT count(*) FROM identity_registered_limits WHERE service_id = $1 AND region_id = $2 AND resource_name = $3`,
+		str(d, "service_id"), str(d, "region_id"), str(d, "resource_name"))
+	if err == nil && n == 0 {
+		err = fault.Forbidden("Unable to create a limit that has no corresponding registered limit.")
+	}
+	return err
 }
 
 func (s *Service) listLimits(ctx context.Context, r *api.Request, _ api.None) (api.JSON, error) {

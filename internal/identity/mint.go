@@ -136,7 +136,7 @@ func (s *Service) mint(ctx context.Context, r *api.Request, p *authentication) (
 	slices.Sort(p.methods)
 	now := s.o.Now().Truncate(time.Second)
 	t := &Token{UserID: p.user, Methods: unpackMethods(packMethods(slices.Compact(p.methods))), ProjectID: p.scope.project, DomainID: p.scope.domain, System: p.scope.system,
-		TrustID: p.trust, AppCredID: p.appCred, via: p.via, IssuedAt: now.UnixMicro(), AuditIDs: []string{audit}}
+		TrustID: p.trust, AppCredID: p.appCred, AccessTokenID: p.accessToken, via: p.via, IssuedAt: now.UnixMicro(), AuditIDs: []string{audit}}
 	t.ExpiresAt = now.Add(s.o.Conf.Token.Expiration).UnixMicro()
 	if p.expires != 0 && p.expires < t.ExpiresAt {
 		t.ExpiresAt = p.expires
@@ -156,6 +156,9 @@ func (s *Service) mint(ctx context.Context, r *api.Request, p *authentication) (
 		return nil, unauthorized(err)
 	}
 	if err != nil {
+		return nil, err
+	}
+	if err := s.refreshKeys(ctx); err != nil {
 		return nil, err
 	}
 	if se.id, err = s.seal(t); err != nil {
@@ -186,7 +189,7 @@ func (s *Service) earn(ctx context.Context, r *api.Request, p *authentication, t
 			return se, consumeTrust(tx, p.trust, se)
 		})
 	}
-	if p.appCred != "" {
+	if p.appCred != "" || p.accessToken != "" {
 		return inRead(ctx, s, func(tx *db.Tx) (*session, error) {
 			if err := prepare(tx); err != nil {
 				return nil, err

@@ -95,7 +95,7 @@ func (s *Service) checkPlace(tx *db.Tx, p doc) error {
 			return fault.BadRequest("cannot create a project in a branch containing a disabled project: %s", d["id"])
 		}
 	}
-	if len(above)+1 > maxTreeDepth+1 {
+	if len(above)+1 > s.treeDepth() {
 		return fault.Forbidden("Max hierarchy depth reached for %s branch.", str(p, "parent_id"))
 	}
 	return nil
@@ -176,6 +176,13 @@ func (s *Service) toggleProject(tx *db.Tx, old, changes doc) error {
 
 // removeProject deletes a project with what belongs to it.
 func (s *Service) removeProject(tx *db.Tx, id string) error {
+	if u, err := s.serviceUser(tx, id); err == nil {
+		if err := s.removeUser(tx, str(u, "id")); err != nil {
+			return err
+		}
+	} else if !fault.Is(err, 404) {
+		return err
+	}
 	for _, q := range []string{
 		`DELETE FROM identity_assignments WHERE target_type = 'project' AND target_id = $1`,
 		`DELETE FROM identity_credentials WHERE project_id = $1`,
@@ -202,6 +209,9 @@ func (s *Service) removeProject(tx *db.Tx, id string) error {
 		if err := s.user.touch(tx, u, "update"); err != nil {
 			return err
 		}
+	}
+	if err := dropOAuth(tx, "project_id", id); err != nil {
+		return err
 	}
 	if err := addRevocation(tx, revocation{project: id}); err != nil {
 		return err

@@ -31,6 +31,7 @@ type session struct {
 	domainEpoch int64
 	trust       *trustScope
 	appCred     *appCredScope
+	oauth       *oauthScope
 	caller      *api.Caller
 	until       int64 // when a group membership that counted here ends; 0: never
 
@@ -185,6 +186,8 @@ func (s *Service) resolveScope(tx *db.Tx, se *session) (err error) {
 			err = s.resolveTrust(tx, se)
 		case t.AppCredID != "":
 			err = s.resolveAppCred(tx, se)
+		case t.AccessTokenID != "":
+			err = s.resolveOAuth(tx, se)
 		default:
 			se.roles, err = rolesOf(tx, t.actor(), scope{project: t.ProjectID}, false)
 		}

@@ -16,9 +16,11 @@ type Token struct {
 	System    bool
 	TrustID   string
 	AppCredID string
-	ExpiresAt int64 // microseconds
-	IssuedAt  int64
-	AuditIDs  []string // its own, then its first ancestor's
+	// AccessTokenID is the OAuth 1.0 access token that the token was made with.
+	AccessTokenID string
+	ExpiresAt     int64 // microseconds
+	IssuedAt      int64
+	AuditIDs      []string // its own, then its first ancestor's
 
 	// The epochs of the user (with its domain's) and of the scope (with its domain's) when it was issued. Upstream compares
 	// seconds instead, and so rejects what was issued in the second of a revocation (keystone/models/revoke_model.py).
@@ -37,6 +39,7 @@ const (
 	fedPayload      = 4
 	fedProject      = 5
 	fedDomain       = 6
+	oauthPayload    = 7
 	systemPayload   = 8
 	appCredPayload  = 9
 )
@@ -44,8 +47,23 @@ const (
 // methodBits is the order of keystone's [auth] methods, which its payloads number. It stays the same whatever methods are configured.
 var methodBits = [...]string{"external", "password", "token", "oauth1", "mapped", "application_credential", "totp"}
 
+// What makes tokens without being a method of authentication has bits of its own (keystone/auth/plugins/core.py, _PSEUDO_METHOD_BITS): a token must
+// not lose on its way that it is a delegated one.
+const (
+	ec2Method    = "ec2credential"
+	oauth2Method = "oauth2_credential"
+	ec2Bit       = 1 << 32
+	oauth2Bit    = 1 << 33
+)
+
 func packMethods(methods []string) (n int64) {
 	for _, m := range methods {
+		switch m {
+		case ec2Method:
+			n |= ec2Bit
+		case oauth2Method:
+			n |= oauth2Bit
+		}
 		for i, name := range methodBits {
 			if m == name {
 				n |= 1 << i
@@ -57,6 +75,12 @@ func packMethods(methods []string) (n int64) {
 
 func unpackMethods(n int64) []string {
 	methods := []string{}
+	if n&oauth2Bit != 0 {
+		methods = append(methods, oauth2Method)
+	}
+	if n&ec2Bit != 0 {
+		methods = append(methods, ec2Method)
+	}
 	for i := len(methodBits) - 1; i >= 0; i-- {
 		if n&(1<<i) != 0 {
 			methods = append(methods, methodBits[i])
@@ -92,6 +116,8 @@ func (t *Token) payload() []byte {
 		p = append(append([]any{systemPayload}, head...), append([]any{"all"}, tail...)...)
 	case t.TrustID != "":
 		p = append(append([]any{trustPayload}, head...), append(append([]any{packID(t.ProjectID)}, tail...), bare(t.TrustID))...)
+	case t.AccessTokenID != "":
+		p = append(append([]any{oauthPayload}, head...), append([]any{packID(t.ProjectID), packID(t.AccessTokenID)}, tail...)...)
 	case t.federated():
 		p = t.federatedPayload(head, tail)
 	case t.AppCredID != "":
@@ -178,6 +204,8 @@ func parsePayload(b []byte, issued time.Time) (*Token, error) {
 		t.DomainID = r.bareID()
 	case projectPayload, trustPayload, appCredPayload:
 		t.ProjectID = r.id()
+	case oauthPayload:
+		t.ProjectID, t.AccessTokenID = r.id(), r.id()
 	case fedPayload, fedProject, fedDomain:
 		t.readFederated(r, version)
 	case systemPayload:

@@ -39,6 +39,11 @@ type tokenTrust struct {
 	Impersonation bool   `json:"impersonation"`
 }
 
+type tokenOAuth struct {
+	AccessTokenID string `json:"access_token_id"`
+	ConsumerID    string `json:"consumer_id"`
+}
+
 type tokenAppCred struct {
 	ID          string `json:"id"`
 	Name        string `json:"name"`
@@ -59,6 +64,7 @@ type tokenBody struct {
 	IsDomain  *bool           `json:"is_domain,omitempty"`
 	Roles     *[]roleRef      `json:"roles,omitempty"`
 	Trust     *tokenTrust     `json:"OS-TRUST:trust,omitempty"`
+	OAuth     *tokenOAuth     `json:"OS-OAUTH1,omitempty"`
 	AppCred   *tokenAppCred   `json:"application_credential,omitempty"`
 	Providers []serviceRef    `json:"service_providers,omitempty"`
 }
@@ -95,6 +101,9 @@ func (se *session) body() tokenBody {
 	}
 	if p := se.project; p != nil {
 		b.Project = &tokenProject{p.domain, p.ID, p.Name}
+	}
+	if o := se.oauth; o != nil {
+		b.OAuth = &tokenOAuth{o.id, o.consumer}
 	}
 	if se.federated() {
 		b.User.PasswordExpiresAt, b.User.Federation = nil, se.via.body()

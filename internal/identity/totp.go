@@ -115,16 +115,20 @@ func (s *Service) proveTOTP(ctx context.Context, r *api.Request, data doc, p *au
 // matchTOTP finds the user's credential whose passcode it is. For somebody who has none a secret of nobody's is tried.
 func (s *Service) matchTOTP(ctx context.Context, user, code string) (*passcode, error) {
 	creds, err := inRead(ctx, s, func(tx *db.Tx) ([]totpCredential, error) {
-		return db.All(tx, func(r db.Row) (totpCredential, error) {
-			var c totpCredential
-			if err := r.Scan(&c.id, &c.blob, &c.last); err != nil {
-				return c, err
-			}
-			var err error
-			c.blob, err = s.decrypt(c.blob)
+		all, err := db.All(tx, func(r db.Row) (c totpCredential, err error) {
+			err = r.Scan(&c.id, &c.blob, &c.last)
 			return c, err
 		}, `SELECT c.id, c.blob, coalesce(t.step, 0) FROM identity_credentials c LEFT JOIN identity_totp_steps t ON t.credential_id = c.id
 			WHERE c.user_id = $1 AND c.type = 'totp' ORDER BY c.id`, user)
+		if err != nil {
+			return nil, err
+		}
+		for i, c := range all {
+			if all[i].blob, err = s.decrypt(tx, c.blob); err != nil {
+				return nil, err
+			}
+		}
+		return all, nil
 	})
 	if err != nil {
 		return nil, err

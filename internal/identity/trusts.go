@@ -10,8 +10,8 @@ import (
 	"github.com/hanok-cloud/hanok/internal/policy"
 )
 
-// maxRedelegation is keystone's [trust] max_redelegation_count.
-const maxRedelegation = 3
+// maxRedelegation is [trust] max_redelegation_count.
+func (s *Service) maxRedelegation() int64 { return int64(s.o.Conf.Trust.MaxRedelegationCount) }
 
 func (s *Service) trustRoutes() []api.Route {
 	o := api.Object
@@ -25,10 +25,9 @@ func (s *Service) trustRoutes() []api.Route {
 	}
 }
 
-// noDelegation refuses delegated tokens that want to manage trusts; a trust's own token may redelegate.
-func noDelegation(r *api.Request, trustMay bool) error {
-	se := sessionOf(r)
-	if se == nil || !se.delegated() || trustMay && se.TrustID != "" {
+// noDelegation refuses tokens of delegated methods that want to manage trusts; a trust's own token may redelegate, if the user's own methods made it.
+func noDelegation(r *api.Request) error {
+	if se := sessionOf(r); se == nil || !se.delegatedMethod() {
 		return nil
 	}
 	return forbiddenAction("Delegated tokens cannot manage trusts.")
@@ -51,7 +50,7 @@ func (s *Service) listTrusts(ctx context.Context, r *api.Request, _ api.None) (a
 	if err != nil {
 		return nil, err
 	}
-	if err := noDelegation(r, true); err != nil {
+	if err := noDelegation(r); err != nil {
 		return nil, err
 	}
 	list, err := inRead(ctx, s, func(tx *db.Tx) ([]doc, error) {
@@ -77,6 +76,9 @@ func (s *Service) trustFor(tx *db.Tx, r *api.Request, rule string) (doc, error) 
 	}
 	if d["remaining_uses"] == int64(0) {
 		return nil, s.trust.notFound(r.Path("trust_id"))
+	}
+	if _, err := s.pedigree(tx, d); err != nil {
+		return nil, err
 	}
 	return d, r.Enforce(rule, about(r, "trust", d))
 }
@@ -104,7 +106,7 @@ func (s *Service) showTrust(ctx context.Context, r *api.Request, _ api.None) (do
 		if err != nil {
 			return nil, err
 		}
-		if err := noDelegation(r, true); err != nil {
+		if err := noDelegation(r); err != nil {
 			return nil, err
 		}
 		if err := s.showRoles(tx, r, d); err != nil {
@@ -120,6 +122,9 @@ func (s *Service) listTrustRoles(ctx context.Context, r *api.Request, _ api.None
 		if err != nil {
 			return nil, err
 		}
+		if err := noDelegation(r); err != nil {
+			return nil, err
+		}
 		if err := s.showRoles(tx, r, d); err != nil {
 			return nil, err
 		}
@@ -131,6 +136,9 @@ func (s *Service) showTrustRole(ctx context.Context, r *api.Request, _ api.None)
 	return inRead(ctx, s, func(tx *db.Tx) (doc, error) {
 		d, err := s.trustFor(tx, r, "identity:get_role_for_trust")
 		if err != nil {
+			return nil, err
+		}
+		if err := noDelegation(r); err != nil {
 			return nil, err
 		}
 		id := r.Path("role_id")
@@ -154,7 +162,7 @@ func (s *Service) createTrust(ctx context.Context, r *api.Request, in map[string
 	if err != nil {
 		return nil, err
 	}
-	if err := noDelegation(r, true); err != nil {
+	if err := noDelegation(r); err != nil {
 		return nil, err
 	}
 	roles, _ := d["roles"].([]any)
@@ -165,6 +173,10 @@ func (s *Service) createTrust(ctx context.Context, r *api.Request, in map[string
 		return nil, forbiddenAction("The authenticated user should match the trustor")
 	}
 	d["id"] = newID()
+	// What the server writes is not the client's to give: a trust that named another one as its origin would be worth that one's trustor.
+	for _, name := range []string{"redelegated_trust_id", "deleted_at"} {
+		delete(d, name)
+	}
 	return inWrite(ctx, s, func(tx *db.Tx) (doc, error) {
 		d := clone(d)
 		if err := s.completeTrust(tx, r, d); err != nil {
@@ -245,7 +257,23 @@ func (s *Service) completeTrust(tx *db.Tx, r *api.Request, d doc) error {
 	} else {
 		d["expires_at"] = nil
 	}
-	return s.redelegation(d, parent, ids)
+	if err := s.redelegation(d, parent, ids); err != nil {
+		return err
+	}
+	return onlyTrust(tx, d)
+}
+
+// onlyTrust refuses a second trust of the same people, project and end, which upstream's table does; without an end there may be many.
+func onlyTrust(tx *db.Tx, d doc) error {
+	if d["expires_at"] == nil || str(d, "project_id") == "" {
+		return nil
+	}
+	n, err := db.One(tx, db.Value[int64], `SELECT count(*) FROM identity_trusts WHERE trustor_user_id = $1 AND trustee_user_id = $2 AND project_id = $3 AND impersonation = $4 AND expires_at = $5 AND deleted_at = 0`,
+		d["trustor_user_id"], d["trustee_user_id"], d["project_id"], truth(d, "impersonation"), d["expires_at"])
+	if err == nil && n > 0 {
+		err = duplicate("trust", "ID", str(d, "id"))
+	}
+	return err
 }
 
 // trustorHas verifies that the trustor, or the first one of a chain, has the roles.
@@ -261,16 +289,12 @@ func (s *Service) trustorHas(tx *db.Tx, d, parent doc, ids []string) error {
 		return err
 	}
 	trustor := str(d, "trustor_user_id")
-	for origin, n := parent, 0; origin != nil && n < 10; n++ {
-		trustor = str(origin, "trustor_user_id")
-		up := str(origin, "redelegated_trust_id")
-		if up == "" {
-			break
-		}
-		var err error
-		if origin, err = s.trust.get(tx, up); err != nil {
+	if parent != nil {
+		above, err := s.pedigree(tx, parent)
+		if err != nil {
 			return err
 		}
+		trustor = str(append([]doc{parent}, above...)[len(above)], "trustor_user_id")
 	}
 	has, err := effectiveRoles(tx, trustor, scope{project: project}, true)
 	if err != nil {
@@ -299,13 +323,13 @@ func (s *Service) redelegation(d, parent doc, ids []string) error {
 	switch {
 	case !may:
 		count, counted = 0, true
-	case count > maxRedelegation:
+	case count > s.maxRedelegation():
 		return forbidden(nil)
 	case d["remaining_uses"] != nil:
 		return fault.BadRequest("remaining_uses must not be set if redelegation is allowed")
 	}
 	if !counted {
-		count = maxRedelegation
+		count = s.maxRedelegation()
 	}
 	if parent != nil {
 		left, _ := parent["redelegation_count"].(int64)
@@ -326,7 +350,7 @@ func (s *Service) redelegation(d, parent doc, ids []string) error {
 
 // withinParent refuses a trust that would give more than the one it comes from.
 func (s *Service) withinParent(parent, d doc, ids []string, left int64) error {
-	if left < 1 || left > maxRedelegation || d["remaining_uses"] != nil {
+	if left < 1 || left > s.maxRedelegation() || d["remaining_uses"] != nil {
 		return forbidden(nil)
 	}
 	if text := str(parent, "expires_at"); text != "" {
@@ -358,7 +382,7 @@ func (s *Service) deleteTrust(ctx context.Context, r *api.Request, _ api.None) (
 		if err != nil {
 			return err
 		}
-		if err := noDelegation(r, true); err != nil {
+		if err := noDelegation(r); err != nil {
 			return err
 		}
 		return s.endTrust(tx, str(d, "id"))

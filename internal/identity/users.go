@@ -77,6 +77,11 @@ func (s *Service) changeUser(tx *db.Tx, old, changes doc, p newPassword) (doc, e
 	if err := s.notADomain(tx, changes); err != nil {
 		return nil, err
 	}
+	if p.hash != "" {
+		if err := passwordless(tx, id); err != nil {
+			return nil, err
+		}
+	}
 	for _, m := range privateMembers {
 		delete(changes, m)
 	}
@@ -142,12 +147,16 @@ func (s *Service) removeUser(tx *db.Tx, id string) error {
 		`DELETE FROM identity_passwords WHERE user_id = $1`,
 		`DELETE FROM identity_application_credentials WHERE user_id = $1`,
 		`DELETE FROM identity_access_rules WHERE user_id = $1`,
+		`DELETE FROM identity_service_users WHERE user_id = $1`,
 	} {
 		if _, err := tx.Exec(q, id); err != nil {
 			return err
 		}
 	}
 	if _, err := tx.Exec(`UPDATE identity_trusts SET deleted_at = $1 WHERE deleted_at = 0 AND (trustor_user_id = $2 OR trustee_user_id = $2)`, tx.NowMicros(), id); err != nil {
+		return err
+	}
+	if err := dropOAuth(tx, "user_id", id); err != nil {
 		return err
 	}
 	if err := addRevocation(tx, revocation{user: id}); err != nil {

@@ -33,6 +33,9 @@ func (s *Service) listUsers(ctx context.Context, r *api.Request, _ api.None) (ap
 	}
 	l := listing{kind: s.user, filters: []string{"domain_id", "enabled", "name", "password_expires_at"}}
 	narrowUsers(r, &l)
+	if q := r.Query(); !q.Has("name") && !isTrue(q.Get("service_identities")) { // they are no people
+		l.where.Add("id NOT IN (SELECT user_id FROM identity_service_users)")
+	}
 	if own := r.Caller.DomainID; own != "" {
 		l.where.Add("domain_id = ?", own)
 	}

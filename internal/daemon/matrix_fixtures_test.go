@@ -22,6 +22,9 @@ func matrixFixtures() map[string]func(c *matrixCloud) string {
 	put := func(service, path, body string) func(*matrixCloud) string {
 		return func(c *matrixCloud) string { return c.as(c.admin, service, "PUT", c.fill(path), body, "") }
 	}
+	named := func(service, path, body, at string) func(*matrixCloud) string {
+		return func(c *matrixCloud) string { return c.as(c.admin, service, "PUT", c.fill(path), body, at) }
+	}
 	uploaded := func(c *matrixCloud) string {
 		id := c.get("new_image")
 		c.forget("new_image")
@@ -88,9 +91,13 @@ func matrixFixtures() map[string]func(c *matrixCloud) string {
 			return c.as(c.admin, "identity", "POST", "/v3/registered_limits", c.fill(`{"registered_limits":[{"service_id":"$limited_service","resource_name":"$new","default_limit":1}]}`),
 				"registered_limits.0.resource_name")
 		},
-		"endpoint_group": post("identity", "/v3/OS-EP-FILTER/endpoint_groups", `{"endpoint_group":{"name":"$new","filters":{"interface":"public"}}}`, "endpoint_group.id"),
-		"consumer":       post("identity", "/v3/OS-OAUTH1/consumers", `{"consumer":{"description":"x"}}`, "consumer.id"),
-		"domain_config":  put("identity", "/v3/domains/$domain/config", `{"config":{"ldap":{"url":"ldap://x"}}}`),
+		"endpoint_group":   post("identity", "/v3/OS-EP-FILTER/endpoint_groups", `{"endpoint_group":{"name":"$new","filters":{"interface":"public"}}}`, "endpoint_group.id"),
+		"idp":              named("identity", "/v3/OS-FEDERATION/identity_providers/$new", `{"identity_provider":{"enabled":true}}`, "identity_provider.id"),
+		"mapping":          named("identity", "/v3/OS-FEDERATION/mappings/$new", `{"mapping":{"rules":[{"local":[],"remote":[{"type":"x"}]}]}}`, "mapping.id"),
+		"protocol":         named("identity", "/v3/OS-FEDERATION/identity_providers/$idp/protocols/$new", `{"protocol":{"mapping_id":"$mapping"}}`, "protocol.id"),
+		"service_provider": named("identity", "/v3/OS-FEDERATION/service_providers/$new", `{"service_provider":{"auth_url":"https://x/a","sp_url":"https://x/s"}}`, "service_provider.id"),
+		"consumer":         post("identity", "/v3/OS-OAUTH1/consumers", `{"consumer":{"description":"x"}}`, "consumer.id"),
+		"domain_config":    put("identity", "/v3/domains/$domain/config", `{"config":{"ldap":{"url":"ldap://x"}}}`),
 
 		// image
 		"private_image": image("private"), "new_image": image("private"), "data_image": uploaded, "data_image2": uploaded, "spare_image": image("private"),

@@ -22,6 +22,13 @@ func matrixFixtures() map[string]func(c *matrixCloud) string {
 	put := func(service, path, body string) func(*matrixCloud) string {
 		return func(c *matrixCloud) string { return c.as(c.admin, service, "PUT", c.fill(path), body, "") }
 	}
+	named := func(service, path, body string) func(*matrixCloud) string {
+		return func(c *matrixCloud) string {
+			name := c.get("new")
+			c.as(c.admin, service, "PUT", c.fill(path)+name, body, "")
+			return name
+		}
+	}
 	uploaded := func(c *matrixCloud) string {
 		id := c.get("new_image")
 		c.forget("new_image")
@@ -91,6 +98,12 @@ func matrixFixtures() map[string]func(c *matrixCloud) string {
 		"endpoint_group": post("identity", "/v3/OS-EP-FILTER/endpoint_groups", `{"endpoint_group":{"name":"$new","filters":{"interface":"public"}}}`, "endpoint_group.id"),
 		"consumer":       post("identity", "/v3/OS-OAUTH1/consumers", `{"consumer":{"description":"x"}}`, "consumer.id"),
 		"domain_config":  put("identity", "/v3/domains/$domain/config", `{"config":{"ldap":{"url":"ldap://x"}}}`),
+
+		"idp": named("identity", "/v3/OS-FEDERATION/identity_providers/", `{"identity_provider":{}}`),
+		"mapping": named("identity", "/v3/OS-FEDERATION/mappings/",
+			`{"mapping":{"rules":[{"local":[{"user":{"name":"{0}"}}],"remote":[{"type":"REMOTE_USER"}]}]}}`),
+		"protocol": named("identity", "/v3/OS-FEDERATION/identity_providers/$idp/protocols/", `{"protocol":{"mapping_id":"$mapping"}}`),
+		"sp":       named("identity", "/v3/OS-FEDERATION/service_providers/", `{"service_provider":{"auth_url":"https://x","sp_url":"https://y"}}`),
 
 		// image
 		"private_image": image("private"), "new_image": image("private"), "data_image": uploaded, "data_image2": uploaded, "spare_image": image("private"),

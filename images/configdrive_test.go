@@ -116,7 +116,7 @@ echo "addr=$(ip -4 -o addr show eth0 | awk '{ print $4 }') mtu=$(cat /sys/class/
 echo "addr1=$(ip -4 -o addr show eth1 | awk '{ print $4 }')"
 echo "addr6=$(ip -6 -o addr show eth0 scope global | awk '{ print $4 }')"
 echo "dns=$(awk '{ print $2 }' /etc/resolv.conf | xargs)"
-echo "drive=$(blkid -L config-2 -o device)"
+echo "drive=$(blkid -L config-2 -o device) user=$(sudo -u hanok blkid -L config-2 -o device)"
 exit 7
 --==abc==--
 `, "\n", "\r\n")
@@ -158,7 +158,7 @@ exit 7
 		"addr6=fd00::5/64\n",
 		"addr1=10.0.2.15/24\n",
 		"dns=10.7.0.2\n",
-		"drive=/dev/vdb\n",
+		"drive=/dev/vdb user=/dev/vdb\n",
 		"runcmd one: hello\n",
 		"runcmd two: it's  fine\n",
 		"ended with status 7\n",

@@ -2,7 +2,6 @@ package identity
 
 import (
 	"context"
-	"net"
 	"net/http"
 	"slices"
 	"sync"
@@ -18,11 +17,7 @@ type claimantKey struct{}
 
 // claim notes the claimant for the hash queue. What is hashed without one belongs to the program itself.
 func claim(ctx context.Context, r *api.Request, account string) context.Context {
-	host, _, err := net.SplitHostPort(r.HTTP.RemoteAddr)
-	if err != nil {
-		host = r.HTTP.RemoteAddr
-	}
-	return context.WithValue(ctx, claimantKey{}, claimant{host, account})
+	return context.WithValue(ctx, claimantKey{}, claimant{r.ClientAddr(), account})
 }
 
 // errBusy refuses what would wait for longer than a client does.

@@ -29,12 +29,12 @@ func (s *Service) federationRoutes() []api.Route {
 			api.Handle("PUT", protocol, o("identity:create_protocol"), 201, s.createProtocol),
 			api.Handle("PATCH", protocol, o("identity:update_protocol"), 200, s.updateProtocol),
 			api.Handle("DELETE", protocol, o("identity:delete_protocol"), 204, s.deleteProtocol),
-			api.Handle("GET", protocol+"/auth", api.Public(), 201, s.federatedAuth),
-			api.Handle("POST", protocol+"/auth", api.Public(), 201, s.federatedAuth),
-			api.Handle("GET", login, api.Public(), 200, s.webLoginByProtocol),
-			api.Handle("POST", login, api.Public(), 200, s.webLoginByProtocol),
-			api.Handle("GET", loginAt, api.Public(), 200, s.webLogin),
-			api.Handle("POST", loginAt, api.Public(), 200, s.webLogin),
+			api.Handle("GET", protocol+"/auth", api.Public(), 201, s.federatedAuth, api.Authenticates()),
+			api.Handle("POST", protocol+"/auth", api.Public(), 201, s.federatedAuth, api.Authenticates()),
+			api.Handle("GET", login, api.Public(), 200, s.webLoginByProtocol, api.Authenticates()),
+			api.Handle("POST", login, api.Public(), 200, s.webLoginByProtocol, api.Authenticates()),
+			api.Handle("GET", loginAt, api.Public(), 200, s.webLogin, api.Authenticates()),
+			api.Handle("POST", loginAt, api.Public(), 200, s.webLogin, api.Authenticates()),
 		})
 }
 

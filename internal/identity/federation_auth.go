@@ -118,6 +118,7 @@ func (s *Service) federatedAuth(ctx context.Context, r *api.Request, _ api.None)
 	if err != nil {
 		return nil, err
 	}
+	r.Note(api.Note{Initiator: se.caller})
 	b, err := s.render(ctx, se, r.BaseURL(), true)
 	if err != nil {
 		return nil, err

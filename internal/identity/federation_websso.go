@@ -229,6 +229,7 @@ func (s *Service) endWebLogin(ctx context.Context, r *api.Request) (*api.Stream,
 	if err != nil {
 		return nil, err
 	}
+	r.Note(api.Note{Initiator: se.caller})
 	return htmlPage(r, tokenPage, map[string]string{"Host": l.Origin, "Token": se.id}, "default-src 'none'; script-src 'sha256-"+submitHash()+"'")
 }
 

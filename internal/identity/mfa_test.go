@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/hanok-cloud/hanok/internal/api"
 	"github.com/hanok-cloud/hanok/internal/db"
 	"github.com/hanok-cloud/hanok/internal/db/dbtest"
 	"github.com/hanok-cloud/hanok/internal/identity"
@@ -209,7 +210,7 @@ func TestReceipts(t *testing.T) {
 		gone := func(what, receipt string) {
 			t.Helper()
 			c.shift.Add(int64(30 * time.Second))
-			if r := c.wantAuth(401, authWith("kim", c.code(0)), "Openstack-Auth-Receipt", receipt); r.message() != "Could not find auth receipt: "+receipt+"." {
+			if r := c.wantAuth(401, authWith("kim", c.code(0)), "Openstack-Auth-Receipt", receipt); r.message() != "Could not find auth receipt: "+api.Redact(receipt)+"." {
 				t.Error(what, r.raw)
 			}
 		}

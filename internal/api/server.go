@@ -268,7 +268,11 @@ func (srv *Server) handle(m *mounted, r *Request, w http.ResponseWriter, path st
 	if r.route.Rule.object && !r.asked {
 		return fmt.Errorf("handler of %s %s did not ask rule %s", r.route.Method, r.route.Path, r.route.Rule.name)
 	}
-	if audited {
+	switch {
+	case !audited:
+	case r.Code() >= 400: // a refusal in a form of the handler's own
+		srv.o.Audit.Refused(r, &fault.Error{Status: r.Code()})
+	default:
 		if err := srv.o.Audit.Succeeded(ctx, r); err != nil {
 			w.Header().Del("X-Subject-Token") // the token that nothing tells of
 			if s, ok := out.(*Stream); ok {

@@ -58,6 +58,7 @@ func TestEntries(t *testing.T) {
 			{"login", "", "POST", "/login", `{"name":"kim","password":"right"}`, 201, []string{"success authenticate service/security/account/user u-kim by u-kim from 192.0.2.1 with new 201"}},
 			{"failed login", "", "POST", "/login", `{"name":"kim","password":"wrong"}`, 401,
 				[]string{"failure authenticate service/security/account/user u-kim by u-kim from 192.0.2.1 401  The request you have made requires authentication."}},
+			{"a failed login with an answer of its own", "", "POST", "/oauth2", "", 401, []string{"failure authenticate service/security/account/user unknown by unknown from 192.0.2.1 401"}},
 			{"login by GET", "", "GET", "/sso", "", 200, []string{"success authenticate service/security/account/user unknown by unknown from 192.0.2.1 200"}},
 			{"a token in the path", "member", "PUT", "/things/gAAAAABsecret_-=x", "", 200, []string{"success update service/network/things/thing (token) by u-member from 192.0.2.1 with audit-member 200"}},
 		} {

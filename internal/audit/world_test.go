@@ -148,6 +148,10 @@ func (w *world) service() *api.Service {
 				return change("update", 202, nil)(ctx, r, api.None{})
 			}),
 			api.Handle("POST", "/v2.0/login", api.Public(), 201, login),
+			api.Handle("POST", "/v2.0/oauth2", api.Public(), 200, func(_ context.Context, r *api.Request, _ api.None) (map[string]string, error) {
+				r.SetStatus(401)
+				return map[string]string{"error": "invalid_client"}, nil
+			}),
 			api.Handle("GET", "/v2.0/sso", api.Public(), 200, nothing, api.Authenticates()),
 		}}
 }

@@ -14,8 +14,8 @@ import (
 // signatureRoutes are how a service that took a signed request learns who sent it. Only services may ask: an answer is a token.
 func (s *Service) signatureRoutes() []api.Route {
 	return []api.Route{
-		api.Handle("POST", "/v3/ec2tokens", api.Scoped("identity:ec2tokens_validate"), 200, s.ec2Token),
-		api.Handle("POST", "/v3/s3tokens", api.Scoped("identity:s3tokens_validate"), 200, s.s3Token),
+		api.Handle("POST", "/v3/ec2tokens", api.Scoped("identity:ec2tokens_validate"), 200, s.ec2Token, api.Authenticates()),
+		api.Handle("POST", "/v3/s3tokens", api.Scoped("identity:s3tokens_validate"), 200, s.s3Token, api.Authenticates()),
 	}
 }
 
@@ -69,6 +69,7 @@ func (s *Service) ec2Token(ctx context.Context, r *api.Request, in map[string]an
 	if err != nil {
 		return nil, err
 	}
+	tried(r, str(cred, "user_id"))
 	signed, err := readSignedRequest(given).verify(str(blob, "secret"))
 	if err != nil {
 		return nil, unauthorized(err)
@@ -90,6 +91,7 @@ func (s *Service) s3Token(ctx context.Context, r *api.Request, in map[string]any
 	if err != nil {
 		return nil, err
 	}
+	tried(r, str(cred, "user_id"))
 	if err := verifyS3(str(given, "token"), str(given, "signature"), str(blob, "secret")); err != nil {
 		return nil, unauthorized(err)
 	}
@@ -140,7 +142,11 @@ func (s *Service) signedIn(ctx context.Context, r *api.Request, cred, blob doc, 
 	if err != nil {
 		return nil, err
 	}
-	return s.mint(ctx, r, p)
+	se, err := s.mint(ctx, r, p)
+	if err == nil {
+		r.Note(api.Note{Initiator: se.caller})
+	}
+	return se, err
 }
 
 // delegateSigned binds the token to the trust, application credential or access token that the ec2 credential was made by. Users write these blobs, so what a

@@ -90,6 +90,7 @@ func (s *Service) oauth2Token(ctx context.Context, r *api.Request, in *api.Strea
 	if err != nil {
 		return s.oauth2Failure(r, err)
 	}
+	r.Note(api.Note{Initiator: se.caller})
 	h := r.Header()
 	h.Set("Cache-Control", "no-store") // RFC 6749, 5.1
 	h.Set("Pragma", "no-cache")

@@ -10,11 +10,11 @@ import (
 	"github.com/hanok-cloud/hanok/internal/placement"
 )
 
-// Report stores what a node observed of its guests (nodehub.Sink).
+// Report stores what a node observed of its guests (nodehub.Sink). What even a full report does not name proves nothing: the report may
+// have been written before the node heard of the guest. A guest's end is always told in so many words, since the stream has every guest that
+// shall be absent until then.
 func (s *Service) Report(tx *db.Tx, r *nodeapi.Report) error {
-	listed := make(map[string]bool, len(r.Guests))
 	for _, g := range r.Guests {
-		listed[g.ID] = true
 		v, err := serverByID(tx, g.ID, true)
 		if errors.Is(err, db.ErrNotFound) || err == nil && (v.Host != r.Node || v.Gone) {
 			continue // not ours to judge: another node's, or one that we have let go
@@ -24,21 +24,6 @@ func (s *Service) Report(tx *db.Tx, r *nodeapi.Report) error {
 		}
 		if err != nil {
 			return fmt.Errorf("guest %s: %w", g.ID, err)
-		}
-	}
-	if !r.Full {
-		return nil
-	}
-	// A full report lists all that is there: guests that shall be absent and are not in it are gone.
-	gone, err := db.All(tx, scanServer, `SELECT `+serverColumns+` FROM servers WHERE host = $1 AND NOT gone AND power = $2`+lockRows(tx), r.Node, nodeapi.PowerAbsent)
-	if err != nil {
-		return err
-	}
-	for _, v := range gone {
-		if !listed[v.ID] {
-			if err := s.removed(tx, v); err != nil {
-				return err
-			}
 		}
 	}
 	return nil

@@ -268,6 +268,9 @@ func (d *Driver) Adopt(ctx context.Context, changed func(id string)) ([]agent.Gu
 	}
 	adopting.Wait()
 	d.sweepRunDir()
+	if err := os.Remove(d.probeFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
 	context.AfterFunc(ctx, d.release)
 	d.loops.Go(func() { d.maintain(ctx) })
 	d.mu.Lock()

@@ -50,12 +50,15 @@ func (d *Driver) findKVM() bool {
 	return true
 }
 
+// probeFile may be there when an earlier agent was killed while it probed.
+func (d *Driver) probeFile() string { return filepath.Join(d.o.Dir, "kvm-probe") }
+
 // probe boots a disk whose first sector does nothing but tell that it was reached.
 func (d *Driver) probe(accel []string) error {
 	sector := make([]byte, 512)
 	copy(sector, "\xb0\x10\xe6\xf4\xf4") // mov al, 0x10; out 0xf4, al; hlt
 	sector[510], sector[511] = 0x55, 0xaa
-	path := filepath.Join(d.o.Dir, "kvm-probe-"+strconv.Itoa(os.Getpid()))
+	path := d.probeFile()
 	defer os.Remove(path)
 	// With 0 bytes to the end of a MiB: the firmware does not take a smaller disk for one.
 	if err := errors.Join(os.WriteFile(path, sector, 0o644), os.Truncate(path, 1<<20)); err != nil {

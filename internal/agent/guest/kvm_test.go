@@ -30,3 +30,16 @@ func TestProbe(t *testing.T) {
 		}
 	}
 }
+
+// TestProbeLeftBehind: an agent was killed while it probed.
+func TestProbeLeftBehind(t *testing.T) {
+	n := newNode(t, blank(), "raw")
+	n.stop()
+	if err := os.WriteFile(n.d.probeFile(), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	n.start()
+	if fileExists(n.d.probeFile()) {
+		t.Error("it stays for ever")
+	}
+}

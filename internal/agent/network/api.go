@@ -29,7 +29,8 @@ type Options struct {
 	LocalIP                   string // this node's tunnel address
 	L2Population              bool   // no learning: forwarding entries come from Network.Hosts
 	VXLANPort                 int    // 0: 4789
-	// TapUser and TapGroup own the tap devices, so that an unprivileged QEMU can open them.
+	// TapUser and TapGroup own the tap devices. QEMU is handed them open and needs no right to open them itself; a device of another owner is
+	// not one of this node's and is made anew.
 	TapUser, TapGroup int
 	// StateDir keeps what must outlive the process: the addresses that were moved from physical
 	// interfaces, the passwords that guests posted.

@@ -120,7 +120,8 @@ func kvm(_ context.Context, o Options) []Finding {
 	f, err := os.OpenFile(o.Root+"dev/kvm", os.O_RDWR, 0)
 	if err == nil {
 		_ = f.Close()
-		return []Finding{{"KVM", OK, "/dev/kvm", ""}}
+		// Below another hypervisor it may open and not work; finding that out takes a machine, which only a node boots.
+		return []Finding{{"KVM", OK, "/dev/kvm opens; a node tries it before its first guest, and emulates if it does not work", ""}}
 	}
 	advice := "turn on virtualisation in the firmware (or nested virtualisation, in a virtual machine) and load kvm_intel or kvm_amd"
 	return []Finding{{"KVM", Note, "not available: guests are emulated, about ten times slower", advice}}

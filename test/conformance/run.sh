@@ -1,8 +1,8 @@
 #!/bin/bash
 # run.sh [SUITE…]: Tempest, the OpenStack project's own test suite, against `bin/hanok dev`. Needs a Debian machine and root: today's
 # clients and Tempest 43 are Debian 13's packages, in a chroot that the first run makes (about 1 GB, some minutes).
-#   SUITE               smoke identity image network compute scenario, or a regular expression over test names.
-#                       Default: smoke identity image network compute.
+#   SUITE               smoke identity keystone image network compute scenario, or a regular expression over test names. keystone is
+#                       Keystone's own plugin for Tempest. Default: smoke identity keystone image network compute.
 # Prints a line of totals per suite. Fails when a test failed that expected-failures.txt does not name, when one that it names passes,
 # or when a test was skipped for which skips.txt has no reason. Details: build/conformance/SUITE.{passed,failed,skipped}.txt and logs.
 #   OS_AUTH_URL and its kin     set: test that cloud instead of starting one
@@ -15,7 +15,7 @@ repo=$(cd "$here/../.." && pwd)
 room=${CONFORMANCE_ROOM:-/var/cache/hanok-conformance/trixie}
 out=$repo/build/conformance
 suites=("$@")
-[ $# -gt 0 ] || suites=(smoke identity image network compute)
+[ $# -gt 0 ] || suites=(smoke identity keystone image network compute)
 fail() { echo "run.sh: $*" >&2; exit 1; }
 [ "$(id -u)" = 0 ] || fail "root is needed to make and enter the chroot"
 
@@ -32,7 +32,7 @@ inside() {
 }
 
 make_room() {
-  [ -x "$room/usr/bin/tempest" ] && return
+  [ -x "$room/usr/bin/tempest" ] && [ -d "$room/usr/lib/python3/dist-packages/keystone_tempest_plugin" ] && return
   command -v debootstrap >/dev/null || { apt-get update -qq; apt-get install -y -qq debootstrap >/dev/null; }
   local mirror=${CONFORMANCE_MIRROR:-}
   [ -n "$mirror" ] || mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.{list,sources} 2>/dev/null |
@@ -46,7 +46,7 @@ make_room() {
     chmod 755 "$room/usr/sbin/policy-rc.d"
     apt-config dump Acquire > "$room/etc/apt/apt.conf.d/80as-the-host" # its proxy, if it has one
     inside apt-get update -q
-    inside apt-get install -y -q --no-install-recommends tempest python3-stestr python3-subunit python3-openstackclient openssh-client iputils-ping
+    inside apt-get install -y -q --no-install-recommends tempest keystone-tempest-plugin python3-stestr python3-subunit python3-openstackclient openssh-client iputils-ping
   } > "$out/room.log" 2>&1 || { tail -5 "$out/room.log" >&2; fail "the chroot could not be made"; }
 }
 
@@ -54,7 +54,7 @@ start_cloud() {
   [ -z "${OS_AUTH_URL:-}" ] || return 0
   [ -x "$repo/bin/hanok" ] || fail "bin/hanok is missing; \`make\` builds it"
   rm -f "$out/env"
-  "$repo/bin/hanok" dev --listen 127.0.0.1:0 --nodes "${CONFORMANCE_NODES:-2}" --env-file "$out/env" > "$out/hanok.out" 2> "$out/hanok.log" &
+  "$repo/bin/hanok" dev --listen 127.0.0.1:0 --nodes "${CONFORMANCE_NODES:-2}" --keystone-conf "$here/keystone.conf" --env-file "$out/env" > "$out/hanok.out" 2> "$out/hanok.log" &
   cloud=$!
   for _ in $(seq 100); do
     [ ! -s "$out/env" ] || break
@@ -71,6 +71,7 @@ pattern() {
   case $1 in
     smoke) echo '^tempest\..*\[.*\bsmoke\b.*\]' ;; # of Tempest itself, not of plugins in the room
     identity | image | network | compute) echo "^tempest\\.(serial_tests\\.)?api\\.$1\\." ;;
+    keystone) echo '^keystone_tempest_plugin\.' ;;
     scenario) echo '^tempest\.scenario\.' ;;
     *) echo "$1" ;;
   esac

@@ -77,15 +77,16 @@ func (s *Service) enforceAssignments(tx *db.Tx, r *api.Request, tree bool) error
 		return r.Enforce("identity:list_role_assignments", domainTarget(r))
 	}
 	id := r.Query().Get("scope.project.id")
-	var p doc
+	what := about(r)
 	if id != "" {
-		var err error
-		if p, err = s.project.get(tx, id); err != nil {
+		p, err := s.project.get(tx, id)
+		if err != nil {
 			r.Asked()
 			return err
 		}
+		what = about(r, "project", p, "domain_id", str(p, "domain_id"))
 	}
-	if err := r.Enforce("identity:list_role_assignments_for_tree", about(r, "project", p)); err != nil {
+	if err := r.Enforce("identity:list_role_assignments_for_tree", what); err != nil {
 		return err
 	}
 	if id == "" {

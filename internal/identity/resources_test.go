@@ -139,6 +139,17 @@ func TestDomainManager(t *testing.T) {
 	if r := c.as(tok, 200, "GET", "/v3/role_assignments", ""); len(r.at("role_assignments").([]any)) != 2 {
 		t.Error(r.raw)
 	}
+	far := c.create("project", `{"name":"q","domain_id":"`+west+`"}`)
+	if r := c.as(tok, 200, "GET", "/v3/role_assignments?include_subtree&scope.project.id="+proj, ""); len(r.at("role_assignments").([]any)) != 1 {
+		t.Error(r.raw)
+	}
+	c.as(tok, 403, "GET", "/v3/role_assignments?include_subtree&scope.project.id="+far, "")
+	// An admin with a token for a domain sees that domain, too, and no other.
+	c.must(204, "PUT", "/v3/domains/"+east+"/users/"+boss+"/roles/"+c.role("admin"), "")
+	tok, _ = c.loginWith(`{"auth":{"identity":{"methods":["password"],"password":{"user":{"id":"` + boss + `","password":"pw"}}},"scope":{"domain":{"id":"` + east + `"}}}}`)
+	if r := c.as(tok, 200, "GET", "/v3/domains", ""); len(r.at("domains").([]any)) != 1 || r.str("domains.0.id") != east {
+		t.Error(r.raw)
+	}
 }
 
 func TestApplicationCredentials(t *testing.T) {

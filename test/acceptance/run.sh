@@ -1,12 +1,13 @@
 #!/bin/bash
 # run.sh: gophercloud's own acceptance tests against `hanok dev`. What is left out stands in skip.txt, each with its reason.
 #   ACCEPTANCE_RUN=REGEX     only these tests
+#   ACCEPTANCE_DATABASE=URL  an empty PostgreSQL database instead of memory
 # Guests take a moment to boot, since some tests want to see REBOOT.
 set -euo pipefail
 cd "$(dirname "$0")"
 hanok=$PWD/../../bin/hanok
 work=$(mktemp -d /tmp/hanok-acceptance.XXXXXX)
-"$hanok" dev --nodes 1 --boot-time 1200ms --listen 127.0.0.1:0 --env-file "$work/env" >"$work/out" 2>"$work/log" &
+"$hanok" dev ${ACCEPTANCE_DATABASE:+--database "$ACCEPTANCE_DATABASE"} --nodes 1 --boot-time 1200ms --listen 127.0.0.1:0 --env-file "$work/env" >"$work/out" 2>"$work/log" &
 cloud=$!
 trap 'kill $cloud 2>/dev/null; wait $cloud 2>/dev/null; rm -rf "$work"' EXIT
 for _ in $(seq 100); do [ -s "$work/env" ] && break; kill -0 $cloud || { cat "$work/log"; exit 1; }; sleep 0.1; done

@@ -9,6 +9,7 @@
 #   CONFORMANCE_ROOM=DIR        the chroot       CONFORMANCE_MIRROR=URL     the Debian mirror it is made from
 #   CONFORMANCE_WORKERS=N       tests at once (default: as many as there are cores)
 #   CONFORMANCE_NODES=N         simulated nodes (default 2)
+#   CONFORMANCE_DATABASE=URL    an empty PostgreSQL database instead of memory
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 repo=$(cd "$here/../.." && pwd)
@@ -54,7 +55,8 @@ start_cloud() {
   [ -z "${OS_AUTH_URL:-}" ] || return 0
   [ -x "$repo/bin/hanok" ] || fail "bin/hanok is missing; \`make\` builds it"
   rm -f "$out/env"
-  "$repo/bin/hanok" dev --listen 127.0.0.1:0 --nodes "${CONFORMANCE_NODES:-2}" --keystone-conf "$here/keystone.conf" --env-file "$out/env" > "$out/hanok.out" 2> "$out/hanok.log" &
+  "$repo/bin/hanok" dev --listen 127.0.0.1:0 --nodes "${CONFORMANCE_NODES:-2}" --keystone-conf "$here/keystone.conf" \
+    ${CONFORMANCE_DATABASE:+--database "$CONFORMANCE_DATABASE"} --env-file "$out/env" > "$out/hanok.out" 2> "$out/hanok.log" &
   cloud=$!
   for _ in $(seq 100); do
     [ ! -s "$out/env" ] || break

@@ -37,6 +37,15 @@ os role add --domain fixture-domain --group fixture-group reader
 os application credential create fixture-credential --role member
 os credential create --type cert admin '{"some": "blob"}'
 os trust create --project admin --role admin admin fixture-user
+os ec2 credentials create --project admin
+os consumer create --description fixture
+os registered limit create --service nova --default-limit 10 --region RegionOne fixture_resource
+os limit create --project fixture --service nova --resource-limit 5 --region RegionOne fixture_resource
+os identity provider create --remote-id https://sso.example fixture-provider
+echo '[{"local": [{"user": {"name": "{0}"}}], "remote": [{"type": "OIDC-sub"}]}]' > "$work/rules"
+os mapping create --rules "$work/rules" fixture-mapping
+os federation protocol create --identity-provider fixture-provider --mapping fixture-mapping openid
+os implied role create --implied-role reader fixture-role
 os token issue
 os token revoke "$($openstack token issue -f value -c id)"
 echo "image"

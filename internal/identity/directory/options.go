@@ -56,7 +56,7 @@ func serverOf(text string) (server, error) {
 		return server{network: "unix", addr: path, host: "localhost", url: text}, nil
 	}
 	u, err := url.Parse(text)
-	if err != nil || scheme != "ldap" && scheme != "ldaps" || u.Hostname() == "" {
+	if err != nil || scheme != "ldap" && scheme != "ldaps" || u.Hostname() == "" || strings.Contains(u.Hostname(), ":") && !strings.HasPrefix(u.Host, "[") {
 		return server{}, errors.New("url: an address must be ldap://HOST[:PORT], ldaps://HOST[:PORT] or ldapi://%2FPATH")
 	}
 	if u.User != nil || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {

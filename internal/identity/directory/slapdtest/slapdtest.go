@@ -217,7 +217,33 @@ func (s *Server) Again() {
 }
 
 // Pause stops the process in its tracks: it is there, and does not answer. Resume lets it go on.
-func (s *Server) Pause() { s.signal("STOP") }
+func (s *Server) Pause() {
+	s.t.Helper()
+	s.signal("STOP")
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for range 10000 { // a signal takes effect a moment after it was sent
+		if s.stopped() {
+			return
+		}
+		<-again.C
+	}
+	s.t.Fatal("slapd does not stop")
+}
+
+// stopped tells whether all threads are.
+func (s *Server) stopped() bool {
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", s.cmd.Process.Pid))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, task := range tasks {
+		if b, err := os.ReadFile(task); err == nil && !strings.Contains(string(b), "State:\tT") {
+			return false
+		}
+	}
+	return true
+}
 
 // Resume ends Pause.
 func (s *Server) Resume() { s.signal("CONT") }

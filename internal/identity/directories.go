@@ -150,9 +150,13 @@ func (s *Service) readDirectories(tx *db.Tx) (*directories, error) {
 		id, name string
 		enabled  bool
 	}
+	var stored map[string][]storedOption
 	q := `SELECT id, name, enabled FROM identity_projects WHERE is_domain = TRUE`
 	if s.directories.files == nil {
 		q += ` AND id IN (SELECT domain_id FROM identity_domain_config WHERE grp = 'identity' AND option = 'driver')`
+		if stored, err = allConfigs(tx); err != nil {
+			return nil, err
+		}
 	}
 	all, err := db.All(tx, func(r db.Row) (d domain, err error) { err = r.Scan(&d.id, &d.name, &d.enabled); return d, err }, q)
 	if err != nil {
@@ -161,11 +165,7 @@ func (s *Service) readDirectories(tx *db.Tx) (*directories, error) {
 	for _, d := range all {
 		c, broken := s.directories.files[d.name], error(nil)
 		if s.directories.files == nil {
-			stored, err := readConfig(tx, d.id, "", "")
-			if err != nil {
-				return nil, err
-			}
-			if c, broken = domainOptions(stored); broken != nil {
+			if c, broken = domainOptions(stored[d.id]); broken != nil {
 				c = &conf.Domain{Identity: conf.DomainIdentity{Driver: "ldap"}}
 			}
 		}
@@ -180,6 +180,19 @@ func (s *Service) readDirectories(tx *db.Tx) (*directories, error) {
 			seen: newCache[string, int64](100000), ldap: c.LDAP}
 	}
 	return out, nil
+}
+
+// allConfigs are the options that the API has stored, by domain.
+func allConfigs(tx *db.Tx) (map[string][]storedOption, error) {
+	out := map[string][]storedOption{}
+	err := tx.Each(func(r db.Row) error {
+		var domain string
+		var o storedOption
+		err := r.Scan(&domain, &o.group, &o.option, &o.value)
+		out[domain] = append(out[domain], o)
+		return err
+	}, `SELECT domain_id, grp, option, value FROM identity_domain_config ORDER BY domain_id, grp, option`)
+	return out, err
 }
 
 // domainOptions reads the options that the API has stored. Strings may name the secret ones (keystone/resource/core.py, _get_config_with_sensitive_info).

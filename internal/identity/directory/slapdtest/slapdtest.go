@@ -19,6 +19,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -204,6 +205,7 @@ func (s *Server) Stop() {
 	if s.conn != nil {
 		_ = s.conn.Close()
 	}
+	_ = s.cmd.Process.Signal(syscall.SIGCONT) // a test may have failed after Pause
 	_ = s.cmd.Process.Signal(os.Interrupt)
 	_ = s.cmd.Wait()
 	s.cmd = nil
@@ -219,7 +221,7 @@ func (s *Server) Again() {
 // Pause stops the process in its tracks: it is there, and does not answer. Resume lets it go on.
 func (s *Server) Pause() {
 	s.t.Helper()
-	s.signal("STOP")
+	s.signal(syscall.SIGSTOP)
 	again := time.NewTicker(time.Millisecond)
 	defer again.Stop()
 	for range 10000 { // a signal takes effect a moment after it was sent
@@ -246,10 +248,10 @@ func (s *Server) stopped() bool {
 }
 
 // Resume ends Pause.
-func (s *Server) Resume() { s.signal("CONT") }
+func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
 
-func (s *Server) signal(name string) {
-	if err := exec.Command("kill", "-"+name, fmt.Sprint(s.cmd.Process.Pid)).Run(); err != nil {
+func (s *Server) signal(sig os.Signal) {
+	if err := s.cmd.Process.Signal(sig); err != nil {
 		s.t.Fatal(err)
 	}
 }

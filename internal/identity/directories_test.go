@@ -146,6 +146,20 @@ func TestDirectoryUsersAndGroups(t *testing.T) {
 		o.lists("/v3/users"+at, "users", "Alice", "Eve", "Robert")
 		dir.Set(slapdtest.UserDN("bob"), "cn", "Bob")
 		dir.Set(slapdtest.GroupDN("ops"), "member", slapdtest.UserDN("alice"))
+		dir.Set(slapdtest.GroupDN("ops"), "description", "others")
+		// What a path names is asked for when the last answer is too old.
+		if name := o.must(200, "GET", "/v3/users/"+bob, "").str("user.name"); name != "Robert" {
+			t.Errorf("remembered: %q", name)
+		}
+		o.step(11 * time.Minute)
+		if name := o.must(200, "GET", "/v3/users/"+bob, "").str("user.name"); name != "Bob" {
+			t.Errorf("asked anew: %q", name)
+		}
+		if text := o.must(200, "GET", "/v3/groups/"+ops, "").str("group.description"); text != "others" {
+			t.Errorf("asked anew: %q", text)
+		}
+		dir.Set(slapdtest.GroupDN("ops"), "description", "the ops")
+		o.must(404, "GET", "/v3/nothing", "")
 		o.lists("/v3/users"+at, "users", "Alice", "Bob", "Eve")
 	})
 }
@@ -266,9 +280,10 @@ func TestDirectoryDelegation(t *testing.T) {
 		o := newOffice(t, d, dir)
 		p := o.create("project", `{"name":"p"}`)
 		alice, bob := o.id("user", "alice"), o.id("user", "bob")
-		token, tokenB := o.in("Alice", "wonder", ""), o.in("Bob", "builder", "")
+		o.in("Alice", "wonder", "")
+		tokenB := o.in("Bob", "builder", "")
 		o.must(204, "PUT", "/v3/projects/"+p+"/users/"+alice+"/roles/"+o.role("member"), "")
-		token = o.in("Alice", "wonder", project("p"))
+		token := o.in("Alice", "wonder", project("p"))
 
 		cred := o.as(token, 201, "POST", "/v3/users/"+alice+"/application_credentials", `{"application_credential":{"name":"robot","secret":"s3"}}`).str("application_credential.id")
 		byCred := func(ref string) (string, reply) {
@@ -593,4 +608,27 @@ func TestDirectoryLog(t *testing.T) {
 		t.Errorf("the log does not say which directory:\n%s", text)
 	}
 	dir.Again()
+}
+
+// BenchmarkDirectoryToken validates a token whose owner is in a directory, and one of the cloud's own users beside it.
+func BenchmarkDirectoryToken(b *testing.B) {
+	dir := slapdtest.Start(b, slapdtest.Person("alice", "Alice", "wonder", "title: TRUE"))
+	o := &office{cloud: newCloudWith(b, dbtest.Memory(b), directoryConf), dir: dir}
+	o.domain = o.create("domain", `{"name":"corp"}`)
+	o.must(201, "PUT", "/v3/domains/"+o.domain+"/config", ldapOptions(dir, ""))
+	for name, token := range map[string]string{"directory": o.in("Alice", "wonder", ""), "own": o.admin} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if c, err := o.svc.Authenticate(b.Context(), token); c == nil || err != nil {
+					b.Fatal(c, err)
+				}
+			}
+		})
+	}
+	b.Run("login", func(b *testing.B) {
+		for b.Loop() {
+			o.in("Alice", "wonder", "")
+		}
+	})
 }

@@ -36,22 +36,37 @@ const mirrorPage = 500
 
 // keep stores a sighting.
 func (s *Service) keep(ctx context.Context, d *domainDirectory, seen sighting) error {
-	if len(seen.users) > mirrorPage {
-		for part := range slices.Chunk(seen.users, mirrorPage) {
-			if err := s.keep(ctx, d, sighting{users: part}); err != nil {
+	if len(seen.users)+len(seen.groups) <= mirrorPage {
+		return s.mirrored(ctx, d, func(m *mirror) error {
+			users, groups, err := m.store(seen.users, seen.groups)
+			if err != nil {
 				return err
 			}
-		}
+			return m.relate(seen, users, groups)
+		})
 	}
-	if len(seen.groups) > mirrorPage {
-		for part := range slices.Chunk(seen.groups, mirrorPage) {
-			if err := s.keep(ctx, d, sighting{groups: part}); err != nil {
-				return err
-			}
+	var users, groups []string
+	for part := range slices.Chunk(seen.users, mirrorPage) {
+		var ids []string
+		if err := s.mirrored(ctx, d, func(m *mirror) (err error) { ids, _, err = m.store(part, nil); return err }); err != nil {
+			return err
 		}
+		users = append(users, ids...)
 	}
+	for part := range slices.Chunk(seen.groups, mirrorPage) {
+		var ids []string
+		if err := s.mirrored(ctx, d, func(m *mirror) (err error) { _, ids, err = m.store(nil, part); return err }); err != nil {
+			return err
+		}
+		groups = append(groups, ids...)
+	}
+	return s.mirrored(ctx, d, func(m *mirror) error { return m.relate(seen, users, groups) })
+}
+
+// mirrored runs work that mostly finds nothing to write.
+func (s *Service) mirrored(ctx context.Context, d *domainDirectory, work func(*mirror) error) error {
 	run := func(writes bool) func(*db.Tx) error {
-		return func(tx *db.Tx) error { return (&mirror{s: s, d: d, tx: tx, writes: writes}).keep(seen) }
+		return func(tx *db.Tx) error { return work(&mirror{s: s, d: d, tx: tx, writes: writes}) }
 	}
 	var err error
 	for range 2 {
@@ -77,25 +92,27 @@ func (m *mirror) write() error {
 
 func (m *mirror) id(kind, local string) string { return entityID(m.d.domain, kind, local) }
 
-func (m *mirror) keep(seen sighting) error {
+// store stores entries and gives the ids of those that could be.
+func (m *mirror) store(users []directory.User, groups []directory.Group) (userIDs, groupIDs []string, err error) {
 	var want []entry
-	for _, u := range seen.users {
+	for _, u := range users {
 		want = append(want, entry{u.ID, m.userDoc(u)})
 	}
-	users, err := m.entries(m.s.user, userEntity, "federated_name", want)
-	if err != nil {
-		return err
-	}
-	if seen.of != "" && len(users) == 0 {
-		return unauthorized(errTaken)
+	if userIDs, err = m.entries(m.s.user, userEntity, "federated_name", want); err != nil {
+		return nil, nil, err
 	}
 	want = nil
-	for _, g := range seen.groups {
+	for _, g := range groups {
 		want = append(want, entry{g.ID, m.groupDoc(g)})
 	}
-	groups, err := m.entries(m.s.group, groupEntity, "directory_name", want)
-	if err != nil {
-		return err
+	groupIDs, err = m.entries(m.s.group, groupEntity, "directory_name", want)
+	return userIDs, groupIDs, err
+}
+
+// relate stores who is in what and who is gone.
+func (m *mirror) relate(seen sighting, users, groups []string) error {
+	if seen.of != "" && len(users) == 0 {
+		return unauthorized(errTaken)
 	}
 	if seen.of != "" {
 		if err := m.memberships("group_id", "user_id", m.id(userEntity, seen.of), groups); err != nil {
@@ -125,10 +142,21 @@ func (m *mirror) entries(k *kind, kind, shown string, want []entry) (ids []strin
 	if err != nil {
 		return nil, err
 	}
+	mapped := map[string]bool{}
+	for chunk := range slices.Chunk(ids, mirrorPage) {
+		w := (&db.Where{}).In("public_id", chunk)
+		list, err := db.All(m.tx, db.Value[string], `SELECT public_id FROM identity_id_mappings`+w.SQL(), w.Args()...)
+		if err != nil {
+			return nil, err
+		}
+		for _, id := range list {
+			mapped[id] = true
+		}
+	}
 	ids = ids[:0]
 	for _, e := range want {
 		id := str(e.doc, "id")
-		ok, err := m.entry(k, kind, shown, e, have[id])
+		ok, err := m.entry(k, kind, shown, e, have[id], mapped[id])
 		if err != nil {
 			return nil, err
 		}
@@ -181,13 +209,12 @@ func (m *mirror) extra(k *kind, d doc, more map[string]string) {
 }
 
 // entry stores a user or group. The column name holds the id, since names in a directory need not be unique.
-func (m *mirror) entry(k *kind, kind, shown string, want entry, have doc) (ok bool, err error) {
+func (m *mirror) entry(k *kind, kind, shown string, want entry, have doc, mapped bool) (ok bool, err error) {
 	id := str(want.doc, "id")
-	mapped, err := db.One(m.tx, db.Value[int64], `SELECT count(*) FROM identity_id_mappings WHERE public_id = $1`, id)
-	if err != nil || mapped > 0 && have != nil && equalDocs(have, want.doc) {
-		return err == nil, err
+	if mapped && have != nil && equalDocs(have, want.doc) {
+		return true, nil
 	}
-	if have != nil && mapped == 0 {
+	if have != nil && !mapped {
 		// The same id was made for a federated user whose identity provider has this domain. Upstream takes the two for one; here nobody gets another's roles.
 		m.s.o.Logger.Warn("an entry of a directory is left out: its id is taken by a user of an identity provider", "domain", m.d.name, "id", id)
 		return false, nil
@@ -195,7 +222,7 @@ func (m *mirror) entry(k *kind, kind, shown string, want entry, have doc) (ok bo
 	if err := m.write(); err != nil {
 		return false, err
 	}
-	if mapped == 0 {
+	if !mapped {
 		if _, err := m.tx.Exec(`INSERT INTO identity_id_mappings (public_id, domain_id, entity_type, local_id) VALUES ($1,$2,$3,$4)`, id, m.d.domain, kind, want.local); err != nil {
 			return false, err
 		}

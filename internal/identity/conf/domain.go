@@ -169,8 +169,9 @@ func LoadDomains(dir string) (map[string]*Domain, error) {
 		if err != nil {
 			return err
 		}
-		name, ok := strings.CutPrefix(e.Name(), "keystone.")
-		if name, ok = strings.CutSuffix(name, ".conf"); e.IsDir() || !ok || name == "" || !strings.HasPrefix(e.Name(), "keystone.") {
+		name, begins := strings.CutPrefix(e.Name(), "keystone.")
+		name, ends := strings.CutSuffix(name, ".conf")
+		if e.IsDir() || !begins || !ends || name == "" {
 			return nil
 		}
 		text, err := os.ReadFile(path)

@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -123,7 +125,8 @@ func (d *Directory) oneUser(ctx context.Context, filter string) (*User, error) {
 func (d *Directory) Users(ctx context.Context, name string) ([]User, error) {
 	ctx, cancel := within(ctx, listTimeout)
 	defer cancel()
-	return d.findUsers(ctx, d.users.list(name))
+	list, err := d.findUsers(ctx, d.users.list(name))
+	return distinct(list, func(u User) string { return u.ID }), err
 }
 
 func (d *Directory) findUsers(ctx context.Context, q query) ([]User, error) {
@@ -159,7 +162,8 @@ func (d *Directory) Group(ctx context.Context, id string) (*Group, error) {
 func (d *Directory) Groups(ctx context.Context, name string) ([]Group, error) {
 	ctx, cancel := within(ctx, listTimeout)
 	defer cancel()
-	return d.findGroups(ctx, d.groups.list(name))
+	list, err := d.findGroups(ctx, d.groups.list(name))
+	return distinct(list, func(g Group) string { return g.ID }), err
 }
 
 func (d *Directory) findGroups(ctx context.Context, q query) ([]Group, error) {
@@ -177,11 +181,21 @@ func (d *Directory) findGroups(ctx context.Context, q query) ([]Group, error) {
 	return out, nil
 }
 
+// distinct leaves out entries that share an id, as looking one up by id does: nobody can tell which of them is meant.
+func distinct[T any](list []T, id func(T) string) []T {
+	count := map[string]int{}
+	for _, e := range list {
+		count[strings.ToLower(id(e))]++
+	}
+	return slices.DeleteFunc(list, func(e T) bool { return count[strings.ToLower(id(e))] > 1 })
+}
+
 // GroupsOf lists the groups that a user is in.
 func (d *Directory) GroupsOf(ctx context.Context, u *User) ([]Group, error) {
 	ctx, cancel := within(ctx, 2*d.timeout)
 	defer cancel()
-	return d.findGroups(ctx, query{base: d.groups.tree, filter: d.groups.where(d.memberFilter(u))})
+	list, err := d.findGroups(ctx, query{base: d.groups.tree, filter: d.groups.where(d.memberFilter(u))})
+	return distinct(list, func(g Group) string { return g.ID }), err
 }
 
 // Authenticate tells whether a password is the one of the entry with that DN. No empty password gets as far as the server, which would take it for

@@ -246,6 +246,22 @@ func TestOtherShapes(t *testing.T) {
 			t.Errorf("%+v %v", list, err)
 		}
 	})
+	t.Run("an id of two", func(t *testing.T) {
+		s.Add("dn: cn=second,ou=Users,"+slapdtest.Suffix+"\nobjectClass: inetOrgPerson\nuid: CAROL\ncn: second\nsn: x", slapdtest.Group("both", "carol"))
+		s.Set(slapdtest.GroupDN("both"), "member", slapdtest.UserDN("carol"), "cn=second,ou=Users,"+slapdtest.Suffix)
+		d := open(t, options(s))
+		if list, err := d.Users(ctx, ""); err != nil || !slices.Equal(ids(list), []string{"alice", "bob"}) {
+			t.Errorf("%v %v", ids(list), err)
+		}
+		if _, err := d.User(ctx, "carol"); !errors.Is(err, directory.ErrNotFound) {
+			t.Error(err)
+		}
+		if g, err := d.Group(ctx, "both"); err != nil {
+			t.Error(err)
+		} else if list, err := d.Members(ctx, g); err != nil || len(list) > 0 {
+			t.Errorf("%v %v", ids(list), err)
+		}
+	})
 	t.Run("no such tree", func(t *testing.T) {
 		o := options(s)
 		o.UserTreeDN = "ou=No," + slapdtest.Suffix

@@ -187,9 +187,7 @@ func FuzzEntry(f *testing.F) {
 				t.Errorf("%q makes no filter: %v", u.ID, err)
 			}
 		}
-		if dnKey(dn) != dnKey(dn) {
-			t.Error(dn)
-		}
+		_ = dnKey(dn)
 	})
 }
 

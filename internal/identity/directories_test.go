@@ -632,3 +632,42 @@ func BenchmarkDirectoryToken(b *testing.B) {
 		}
 	})
 }
+
+// Where configurations of domains have no effect, which is the default, anything is kept and nothing is asked.
+func TestDomainConfigIsOnlyKept(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		c := newCloud(t, d)
+		corp := c.create("domain", `{"name":"corp"}`)
+		at := "/v3/domains/" + corp + "/config"
+		c.must(201, "PUT", at, `{"config":{"identity":{"driver":"ldap"},"ldap":{"url":"ldap://127.0.0.1:1"}}}`)
+		c.must(200, "PATCH", at+"/identity", `{"config":{"identity":{"driver":"tempest-driver-1","list_limit":7}}}`)
+		if r := c.must(200, "PATCH", at, `{"config":{"ldap":{"url":"https://url-1.com"}}}`); r.str("config.identity.driver") != "tempest-driver-1" || r.str("config.ldap.url") != "https://url-1.com" {
+			t.Error(r.raw)
+		}
+		user := c.create("user", `{"name":"local","domain_id":"`+corp+`","password":"pw"}`)
+		c.must(200, "GET", "/v3/users/"+user, "")
+		if got := c.must(200, "GET", "/v3/users?domain_id="+corp, "").names("users"); !slices.Equal(got, []string{"local"}) {
+			t.Error(got)
+		}
+	})
+}
+
+// A directory that is there and does not answer costs those who need it a bounded time, and nobody else anything.
+func TestDirectorySilent(t *testing.T) {
+	dir := staff(t)
+	o := newOffice(t, dbtest.Memory(t), dir)
+	o.must(200, "PATCH", "/v3/domains/"+o.domain+"/config", `{"config":{"ldap":{"pool_connection_timeout":1,"pool_retry_max":1}}}`)
+	o.tenant("local")
+	dir.Pause()
+	defer dir.Resume()
+	answer := make(chan int)
+	for range 5 {
+		go func() { answer <- o.send("", "POST", "/v3/auth/tokens", corpBody("Alice", "wonder", "")).code }()
+	}
+	o.login("local", "pw-local", "")
+	for range 5 {
+		if code := <-answer; code != 503 {
+			t.Errorf("%d", code)
+		}
+	}
+}

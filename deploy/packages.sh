@@ -5,7 +5,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 run=(qemu-system-x86 qemu-utils nftables iproute2)
 image=($(sed 's/#.*//' "$here/../images/packages"))
-tests=(tcpdump postgresql python3-openstackclient openssh-client iputils-ping procps)
+tests=(tcpdump postgresql python3-openstackclient openssh-client iputils-ping procps slapd ldap-utils)
 # The OpenID Connect provider that tests log in to is run by node, from wherever that comes.
 command -v node >/dev/null || tests+=(nodejs)
 command -v npm >/dev/null || tests+=(npm)

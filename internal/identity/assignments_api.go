@@ -37,6 +37,11 @@ func checkAssignmentQuery(q url.Values, effective bool, inherited *bool) error {
 func (s *Service) listAssignments(ctx context.Context, r *api.Request, _ api.None) (api.JSON, error) {
 	q := r.Query()
 	tree := flagSet(q, "include_subtree")
+	if flagSet(q, "effective") {
+		if err := s.lookAtGroupsWithRoles(ctx, r); err != nil {
+			return nil, err
+		}
+	}
 	list, err := inRead(ctx, s, func(tx *db.Tx) ([]doc, error) {
 		if err := s.enforceAssignments(tx, r, tree); err != nil {
 			return nil, err

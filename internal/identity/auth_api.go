@@ -244,7 +244,11 @@ func (s *Service) proveToken(ctx context.Context, r *api.Request, data, auth doc
 
 func (s *Service) proveAppCred(ctx context.Context, r *api.Request, data doc, p *authentication) (string, error) {
 	var user, hash string
-	err := s.read(ctx, func(tx *db.Tx) error {
+	data, err := s.settledAppCred(ctx, r, data)
+	if err != nil {
+		return "", err
+	}
+	err = s.read(ctx, func(tx *db.Tx) error {
 		id, err := s.findAppCred(tx, data)
 		if err != nil || id == "" {
 			return err

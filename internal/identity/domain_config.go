@@ -199,6 +199,9 @@ func (s *Service) createConfig(ctx context.Context, r *api.Request, in map[strin
 		if err := storeConfig(tx, domain, config); err != nil {
 			return nil, err
 		}
+		if err := s.checkStoredConfig(tx, domain); err != nil {
+			return nil, err
+		}
 		list, err := readConfig(tx, domain, "", "")
 		return doc{"config": nested(list, false)}, err
 	})
@@ -221,6 +224,9 @@ func (s *Service) updateConfig(ctx context.Context, r *api.Request, in map[strin
 			return nil, err
 		}
 		if err := storeConfig(tx, domain, config); err != nil {
+			return nil, err
+		}
+		if err := s.checkStoredConfig(tx, domain); err != nil {
 			return nil, err
 		}
 		list, err := readConfig(tx, domain, "", "")
@@ -283,7 +289,7 @@ func (s *Service) deleteConfig(ctx context.Context, r *api.Request, _ api.None) 
 				return err
 			}
 		}
-		return nil
+		return s.checkStoredConfig(tx, domain)
 	})
 }
 

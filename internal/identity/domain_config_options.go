@@ -7,8 +7,8 @@ type configOption struct {
 	secret      bool
 }
 
-// configOptions are the options of keystone/resource/core.py, DomainConfigManager, with keystone's defaults. They are kept for clients that
-// manage them; users of this cloud are all in its own database, so none of them changes anything.
+// configOptions are the options of keystone/resource/core.py, DomainConfigManager, with keystone's defaults. What they
+// mean stands in package conf.
 func configOptions() []configOption {
 	return []configOption{
 		{"identity", "driver", "sql", false},

@@ -191,6 +191,9 @@ func (s *Service) removeDomain(tx *db.Tx, d doc) error {
 	if truth(d, "enabled") {
 		return fault.Forbidden("Cannot delete a domain that is enabled, please disable it first.")
 	}
+	if err := s.forgetDirectory(tx, id); err != nil {
+		return err
+	}
 	for _, part := range []struct {
 		k  *kind
 		fn func(*db.Tx, string) error

@@ -122,6 +122,9 @@ func (s *Service) fresh(signed string) error {
 // signedIn makes the token of a request whose signature was checked: the credential's user on its project, with what the credential was made by.
 func (s *Service) signedIn(ctx context.Context, r *api.Request, cred, blob doc, signed string) (*session, error) {
 	p := &authentication{user: str(cred, "user_id"), methods: []string{ec2Method}, scope: scope{project: str(cred, "project_id")}, fixed: true}
+	if err := s.lookAt(ctx, r, p.user, how{}); err != nil {
+		return nil, err
+	}
 	err := s.read(ctx, func(tx *db.Tx) error {
 		project, err := s.project.get(tx, p.scope.project)
 		if err != nil {

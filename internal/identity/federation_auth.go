@@ -243,7 +243,7 @@ func membershipsOf(tx *db.Tx, user string) (map[string]int64, error) {
 func (s *Service) membershipList(user string, ends map[string]int64) listing {
 	k := *s.group
 	k.singular, k.wire = "membership", func(_ *Service, d doc) { setDefault(d, "membership_expires_at", nil) }
-	l := listing{kind: &k, filters: []string{"name"}}
+	l := listing{kind: &k, filters: []string{"name"}, exprs: map[string]string{"name": groupName}}
 	if len(ends) == 0 {
 		l.where.Add("id IN (SELECT group_id FROM identity_members WHERE user_id = ?)", user)
 		return l
@@ -272,5 +272,5 @@ func narrowUsers(r *api.Request, l *listing) {
 	if cond != "" {
 		l.where.Add("id IN (SELECT user_id FROM identity_federated_users WHERE 1 = 1"+cond+")", args...)
 	}
-	l.exprs = map[string]string{"name": "CASE WHEN federated_name = '' THEN name ELSE federated_name END"}
+	l.exprs = map[string]string{"name": userName}
 }

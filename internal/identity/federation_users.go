@@ -2,8 +2,6 @@ package identity
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -16,11 +14,8 @@ import (
 	"github.com/hanok-cloud/hanok/internal/identity/mapping"
 )
 
-// publicID is the id of a user made for a federated one (keystone/identity/id_generators/sha256.py).
-func publicID(domain, unique string) string {
-	sum := sha256.Sum256([]byte(domain + "user" + unique))
-	return hex.EncodeToString(sum[:])
-}
+// publicID is the id of a user made for a federated one.
+func publicID(domain, unique string) string { return entityID(domain, userEntity, unique) }
 
 // quoted is Python's urllib.parse.quote, by which upstream makes ids of names.
 func quoted(s string) string {
@@ -142,7 +137,7 @@ func (h *shadowing) findGroups() ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		id, err := db.One(h.tx, db.Value[string], `SELECT id FROM identity_groups WHERE domain_id = $1 AND name = $2`, domain, g.Name)
+		id, err := db.One(h.tx, db.Value[string], `SELECT id FROM identity_groups WHERE domain_id = $1 AND `+groupName+` = $2 ORDER BY id LIMIT 1`, domain, g.Name)
 		if errors.Is(err, db.ErrNotFound) {
 			h.s.o.Logger.Debug("a mapping names a group that is not there", "mapping", h.w.mappingID, "group", g.Name)
 			continue
@@ -200,6 +195,12 @@ func (h *shadowing) make(unique, name, email, domain string) (string, error) {
 		return "", err
 	}
 	id := publicID(domain, unique)
+	if _, err := findLocal(h.tx, id); !errors.Is(err, db.ErrNotFound) {
+		if err == nil {
+			err = conflict("federated_user", "Duplicate entry").Because(fmt.Errorf("user %s is one of the domain's directory; give the provider a domain of its own", id))
+		}
+		return "", err
+	}
 	d := doc{"id": id, "name": id, "domain_id": domain, "enabled": true, "options": doc{}}
 	if email != "" {
 		d["email"] = email

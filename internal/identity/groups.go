@@ -32,9 +32,12 @@ func (s *Service) listGroups(ctx context.Context, r *api.Request, _ api.None) (a
 	if err := r.Enforce("identity:list_groups", t); err != nil {
 		return nil, err
 	}
-	l := listing{kind: s.group, filters: []string{"domain_id", "name"}}
+	l := listing{kind: s.group, filters: []string{"domain_id", "name"}, exprs: map[string]string{"name": groupName}}
 	if own := r.Caller.DomainID; own != "" {
 		l.where.Add("domain_id = ?", own)
+	}
+	if err := s.lookAtList(ctx, r, groupEntity, &l); err != nil {
+		return nil, err
 	}
 	return s.list(ctx, r, l)
 }
@@ -50,6 +53,10 @@ func (s *Service) createGroup(ctx context.Context, r *api.Request, in map[string
 	}
 	d = normalized(d)
 	defaultDomainOf(r, d)
+	if err := s.writableDomain(ctx, r, str(d, "domain_id")); err != nil {
+		return nil, err
+	}
+	delete(d, "directory_name")
 	d["id"] = newID()
 	setDefault(d, "description", "")
 	return inWrite(ctx, s, func(tx *db.Tx) (doc, error) {
@@ -112,6 +119,9 @@ func (s *Service) updateGroup(ctx context.Context, r *api.Request, in map[string
 		if err != nil {
 			return nil, err
 		}
+		if err := writable(tx, str(old, "id")); err != nil {
+			return nil, err
+		}
 		d, err := checked(s.schemas.groupUpdate, memberOf(in, "group"))
 		if err != nil {
 			return nil, err
@@ -122,6 +132,7 @@ func (s *Service) updateGroup(ctx context.Context, r *api.Request, in map[string
 		if v, ok := d["domain_id"]; ok && v != old["domain_id"] {
 			return nil, fault.BadRequest("Cannot change Domain ID")
 		}
+		delete(d, "directory_name")
 		got, err := s.group.update(tx, old, d)
 		if err != nil {
 			return nil, groupConflict(err, doc{"name": d["name"], "domain_id": old["domain_id"]})
@@ -138,6 +149,9 @@ func (s *Service) deleteGroup(ctx context.Context, r *api.Request, _ api.None) (
 			return err
 		}
 		if err := r.Enforce("identity:delete_group", about(r, "group", g)); err != nil {
+			return err
+		}
+		if err := writable(tx, str(g, "id")); err != nil {
 			return err
 		}
 		return s.removeGroup(tx, str(g, "id"))
@@ -173,7 +187,10 @@ func (s *Service) listGroupUsers(ctx context.Context, r *api.Request, _ api.None
 	if err := badTimeFilter(r.Query(), "password_expires_at"); err != nil {
 		return nil, err
 	}
-	l := listing{kind: s.user, filters: []string{"domain_id", "enabled", "name", "password_expires_at"}}
+	if err := s.lookAt(ctx, r, r.Path("group_id"), how{now: true, members: true}); err != nil {
+		return nil, err
+	}
+	l := listing{kind: s.user, filters: []string{"domain_id", "enabled", "name", "password_expires_at"}, exprs: map[string]string{"name": userName}}
 	l.where.Add("id IN (SELECT user_id FROM identity_members WHERE group_id = ?)", r.Path("group_id"))
 	if own := r.Caller.DomainID; own != "" {
 		l.where.Add("domain_id = ?", own)
@@ -182,10 +199,17 @@ func (s *Service) listGroupUsers(ctx context.Context, r *api.Request, _ api.None
 }
 
 func (s *Service) checkMember(ctx context.Context, r *api.Request, _ api.None) (api.None, error) {
+	err := s.read(ctx, func(tx *db.Tx) error {
+		_, _, err := s.groupFor(tx, r, "identity:check_user_in_group")
+		return err
+	})
+	if err == nil {
+		err = s.lookAt(ctx, r, r.Path("user_id"), how{now: true})
+	}
+	if err != nil {
+		return api.None{}, err
+	}
 	return inRead(ctx, s, func(tx *db.Tx) (api.None, error) {
-		if _, _, err := s.groupFor(tx, r, "identity:check_user_in_group"); err != nil {
-			return api.None{}, err
-		}
 		n, err := db.One(tx, db.Value[int64], `SELECT (SELECT count(*) FROM identity_members WHERE group_id = $1 AND user_id = $2) +
 			(SELECT count(*) FROM identity_expiring_members WHERE group_id = $1 AND user_id = $2 AND expires_at > $3)`, r.Path("group_id"), r.Path("user_id"), tx.NowMicros())
 		if err == nil && n == 0 {
@@ -204,6 +228,9 @@ func (s *Service) addMember(ctx context.Context, r *api.Request, _ api.None) (ap
 		if _, _, err := s.groupFor(tx, r, "identity:add_user_to_group"); err != nil {
 			return err
 		}
+		if err := sameBackend(tx, r.Path("group_id"), r.Path("user_id")); err != nil {
+			return err
+		}
 		_, err := tx.Exec(`INSERT INTO identity_members (group_id, user_id) VALUES ($1,$2) ON CONFLICT DO NOTHING`, r.Path("group_id"), r.Path("user_id"))
 		return err
 	})
@@ -212,6 +239,9 @@ func (s *Service) addMember(ctx context.Context, r *api.Request, _ api.None) (ap
 func (s *Service) removeMember(ctx context.Context, r *api.Request, _ api.None) (api.None, error) {
 	return api.None{}, s.write(ctx, func(tx *db.Tx) error {
 		if _, _, err := s.groupFor(tx, r, "identity:remove_user_from_group"); err != nil {
+			return err
+		}
+		if err := writable(tx, r.Path("group_id")); err != nil {
 			return err
 		}
 		n, err := tx.Exec(`DELETE FROM identity_members WHERE group_id = $1 AND user_id = $2`, r.Path("group_id"), r.Path("user_id"))

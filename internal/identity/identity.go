@@ -63,6 +63,8 @@ type Service struct {
 	// seen are the days of last logins as far as this process knows them written.
 	seen     *cache[string, int64]
 	inactive inactivity
+	// directories are where domains keep users outside of this cloud's database.
+	directories *directorySet
 }
 
 // New prepares the service: it makes the token keys at the first start.
@@ -99,6 +101,9 @@ func New(o Options) (*Service, error) {
 	if s.oidc, err = newOIDC(o); err != nil {
 		return nil, fmt.Errorf("identity: %w", err)
 	}
+	if s.directories, err = newDirectorySet(o.Conf.Identity); err != nil {
+		return nil, fmt.Errorf("identity: %w", err)
+	}
 	ctx := context.Background()
 	if s.model, err = findLimitModel(o.Conf.UnifiedLimit.EnforcementModel); err != nil {
 		return nil, fmt.Errorf("identity: %w", err)
@@ -111,14 +116,16 @@ func New(o Options) (*Service, error) {
 			return nil, fmt.Errorf("identity: keys: %w", err)
 		}
 	}
-	_, err = s.readEpoch(ctx)
-	return s, err
+	if _, err = s.readEpoch(ctx); err != nil {
+		return nil, err
+	}
+	return s, s.dropOldMirrors(ctx)
 }
 
 // API is the route table.
 func (s *Service) API() *api.Service {
 	return &api.Service{Name: "identity", Prefix: "/identity", Aliases: []api.Alias{{From: "/v3", To: "/v3"}}, Routes: s.routes(), Dialect: dialect(),
-		Policy: s.rules, Docs: s.o.Docs, Rewrite: rewrite, BodyLimit: 112 << 10, IgnoresServiceTokens: true, Admit: admit}
+		Policy: s.rules, Docs: s.o.Docs, Rewrite: rewrite, BodyLimit: 112 << 10, IgnoresServiceTokens: true, Admit: s.admitted}
 }
 
 func epochIn(tx *db.Tx) (int64, error) {

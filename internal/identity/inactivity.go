@@ -66,7 +66,7 @@ func idleUsers(tx *db.Tx, before int64, after string) ([]idleUser, error) {
 		u.exempt = truth(options.V, "ignore_user_inactivity")
 		return u, err
 	}, `SELECT u.id, u.options FROM identity_users u JOIN identity_logins l ON l.user_id = u.id
-		WHERE u.enabled = TRUE AND u.id > $1 AND (l.last_active_at > 0 AND l.last_active_at < $2 OR l.last_active_at = 0 AND l.created_at > 0 AND l.created_at < $2)
+		WHERE u.enabled = TRUE AND u.id NOT IN (SELECT public_id FROM identity_id_mappings) AND u.id > $1 AND (l.last_active_at > 0 AND l.last_active_at < $2 OR l.last_active_at = 0 AND l.created_at > 0 AND l.created_at < $2)
 		ORDER BY u.id LIMIT $3`, after, before, int64(inactivePage))
 }
 

@@ -313,6 +313,29 @@ func (k *kind) update(tx *db.Tx, old, changes doc, hidden ...hiddenColumn) (doc,
 	return k.get(tx, id)
 }
 
+// replace stores a whole document over the resource: extra members that it does not have go.
+func (k *kind) replace(tx *db.Tx, d doc, hidden ...hiddenColumn) error {
+	cols, vals, extra, err := k.split(d)
+	if err != nil {
+		return err
+	}
+	b, err := json.Marshal(extra)
+	if err != nil {
+		return err
+	}
+	cols, vals = append(cols, "extra"), append(vals, string(b))
+	for _, h := range hidden {
+		cols, vals = append(cols, h.name), append(vals, h.value)
+	}
+	for i := range cols {
+		cols[i] = fmt.Sprintf("%s = $%d", cols[i], i+1)
+	}
+	if _, err := tx.Exec(`UPDATE `+k.table+` SET `+strings.Join(cols, ", ")+fmt.Sprintf(` WHERE id = $%d`, len(cols)+1), append(vals, d["id"])...); err != nil {
+		return err
+	}
+	return k.touch(tx, d["id"].(string), "update")
+}
+
 // touch draws the resource's next revision and tells the outbox.
 func (k *kind) touch(tx *db.Tx, id, action string) error {
 	rev, err := tx.NextRevision()

@@ -34,8 +34,20 @@ func userKind() *kind {
 
 func groupKind() *kind {
 	return &kind{singular: "group", plural: "groups", path: "groups", table: "identity_groups", noun: "group", extra: true,
-		columns: []column{{"name", text}, {"domain_id", text}, {"description", text}}}
+		columns: []column{{"name", text}, {"domain_id", text}, {"description", text}, {"directory_name", text}},
+		loaded: func(d doc) {
+			if name := str(d, "directory_name"); name != "" {
+				d["name"] = name
+			}
+			delete(d, "directory_name")
+		}}
 }
+
+// userName and groupName are the names that users and groups show, in SQL.
+const (
+	userName  = "CASE WHEN federated_name = '' THEN name ELSE federated_name END"
+	groupName = "CASE WHEN directory_name = '' THEN name ELSE directory_name END"
+)
 
 func roleKind() *kind {
 	return &kind{singular: "role", plural: "roles", path: "roles", table: "identity_roles", noun: "role", extra: true,

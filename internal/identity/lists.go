@@ -22,6 +22,7 @@ type listing struct {
 	exprs   map[string]string // what stands for a column that is not what it shows
 	where   db.Where
 	keep    func(doc) bool // nil: all
+	max     int            // of documents in an answer; 0: any number
 	// prefix of the members' links where it is not the kind's path.
 	path string
 }
@@ -176,10 +177,13 @@ func (s *Service) list(ctx context.Context, r *api.Request, l listing) (api.JSON
 	if err != nil {
 		return nil, err
 	}
+	if l.max > 0 && (limit == 0 || limit > l.max) {
+		limit = l.max
+	}
 	if marker != "" {
 		l.where.Add("id > ?", marker)
 	}
-	key := "list|" + l.kind.singular + "|" + l.path + "|" + l.where.SQL() + fmt.Sprintf("%q", l.where.Args()) + "|" + base(r) + "|" + selfURL(r)
+	key := fmt.Sprintf("list|%d|", limit) + l.kind.singular + "|" + l.path + "|" + l.where.SQL() + fmt.Sprintf("%q", l.where.Args()) + "|" + base(r) + "|" + selfURL(r)
 	return recall(ctx, s, r, key, func(b api.JSON) int { return len(b) }, func(tx *db.Tx) (api.JSON, error) {
 		docs, ids, err := s.collect(tx, r, &l, checks, limit)
 		if err != nil {

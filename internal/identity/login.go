@@ -69,12 +69,20 @@ func (s *Service) loginUser(ctx context.Context, r *api.Request, data doc) (ref 
 	if _, ok := data["user"]; !ok {
 		return nil, u, expecting("user", "None") // upstream does not know yet which method it is
 	}
-	ref = object(data, "user")
+	if ref, err = s.settled(ctx, r, object(data, "user")); err != nil {
+		return nil, u, err
+	}
 	u, err = recall(ctx, s, r, "user|"+accountOf(ref), small[knownUser], func(tx *db.Tx) (knownUser, error) { return s.findUser(tx, ref) })
 	return ref, u, err
 }
 
 func (s *Service) provePassword(ctx context.Context, r *api.Request, data doc) (string, error) {
+	if named, err := s.inDirectory(ctx, r, object(data, "user")); err != nil || named != nil {
+		if err != nil {
+			return "", err
+		}
+		return s.proveInDirectory(ctx, r, named, str(object(data, "user"), "password"))
+	}
 	ref, u, err := s.loginUser(ctx, r, data)
 	if err != nil {
 		return "", err

@@ -129,6 +129,9 @@ func (s *Service) scopeProject(tx *db.Tx, ref doc) (string, error) {
 
 // mint makes the token that an authentication has earned.
 func (s *Service) mint(ctx context.Context, r *api.Request, p *authentication) (*session, error) {
+	if err := s.lookBeforeMint(ctx, r, p); err != nil {
+		return nil, err
+	}
 	audit, err := newAuditID()
 	if err != nil {
 		return nil, err

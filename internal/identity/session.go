@@ -240,9 +240,21 @@ func (se *session) makeCaller() *api.Caller {
 	return c
 }
 
-// lookup finds the session of a token: from the cache when nothing has changed since, else from the database. A refused token is
-// (nil, nil).
+// lookup finds the session of a token. A refused token is (nil, nil). Whose owner is in a directory is asked for there when the last answer is too old.
 func (s *Service) lookup(ctx context.Context, r *api.Request, token string, window time.Duration) (*session, error) {
+	se, err := s.knownSession(ctx, r, token, window)
+	if err != nil || se == nil || !s.o.Conf.Identity.DomainSpecificDrivers {
+		return se, err
+	}
+	asked, err := s.lookAtOwners(ctx, se)
+	if err != nil || !asked {
+		return se, err
+	}
+	return s.knownSession(ctx, nil, token, window) // at the epoch that there is now
+}
+
+// knownSession finds the session of a token from the cache when nothing has changed since, else from the database.
+func (s *Service) knownSession(ctx context.Context, r *api.Request, token string, window time.Duration) (*session, error) {
 	if err := s.disableInactive(ctx); err != nil {
 		return nil, err
 	}

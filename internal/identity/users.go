@@ -136,6 +136,14 @@ func (s *Service) replacePassword(tx *db.Tx, old, changes doc, p newPassword) ([
 
 // removeUser deletes a user with everything that hangs on it.
 func (s *Service) removeUser(tx *db.Tx, id string) error {
+	if err := s.removeUserThings(tx, id); err != nil {
+		return err
+	}
+	return s.user.remove(tx, id)
+}
+
+// removeUserThings deletes what hangs on a user.
+func (s *Service) removeUserThings(tx *db.Tx, id string) error {
 	for _, q := range []string{
 		`DELETE FROM identity_assignments WHERE actor_id = $1`,
 		`DELETE FROM identity_members WHERE user_id = $1`,
@@ -159,8 +167,5 @@ func (s *Service) removeUser(tx *db.Tx, id string) error {
 	if err := dropOAuth(tx, "user_id", id); err != nil {
 		return err
 	}
-	if err := addRevocation(tx, revocation{user: id}); err != nil {
-		return err
-	}
-	return s.user.remove(tx, id)
+	return addRevocation(tx, revocation{user: id})
 }

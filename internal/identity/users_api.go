@@ -39,6 +39,9 @@ func (s *Service) listUsers(ctx context.Context, r *api.Request, _ api.None) (ap
 	if own := r.Caller.DomainID; own != "" {
 		l.where.Add("domain_id = ?", own)
 	}
+	if err := s.lookAtList(ctx, r, userEntity, &l); err != nil {
+		return nil, err
+	}
 	return s.list(ctx, r, l)
 }
 
@@ -78,6 +81,9 @@ func (s *Service) createUser(ctx context.Context, r *api.Request, in map[string]
 	}
 	d = normalized(d)
 	defaultDomainOf(r, d)
+	if err := s.writableDomain(ctx, r, str(d, "domain_id")); err != nil {
+		return nil, err
+	}
 	d["id"] = newID()
 	p, err := s.newPasswordOf(claim(ctx, r, r.UserID()), d)
 	if err != nil {
@@ -106,7 +112,10 @@ func (s *Service) updateUser(ctx context.Context, r *api.Request, in map[string]
 		if _, err := s.userFor(tx, r, "identity:update_user"); err != nil {
 			return err
 		}
-		var err error
+		err := writable(tx, r.Path("user_id"))
+		if err != nil {
+			return err
+		}
 		d, err = checked(s.schemas.userUpdate, memberOf(in, "user"))
 		if err != nil {
 			return err
@@ -143,6 +152,9 @@ func (s *Service) deleteUser(ctx context.Context, r *api.Request, _ api.None) (a
 		if err != nil {
 			return err
 		}
+		if err := writable(tx, str(u, "id")); err != nil {
+			return err
+		}
 		return s.removeUser(tx, str(u, "id"))
 	})
 }
@@ -157,6 +169,15 @@ func (s *Service) changePassword(ctx context.Context, r *api.Request, in map[str
 		return api.None{}, err
 	}
 	id := r.Path("user_id")
+	if named, err := s.inDirectory(ctx, r, doc{"id": id}); err != nil || named != nil {
+		if err == nil {
+			_, err = s.proveInDirectory(ctx, r, named, str(d, "original_password"))
+		}
+		if err == nil {
+			err = forbidden(errReadOnly)
+		}
+		return api.None{}, err
+	}
 	ctx = claim(ctx, r, accountOf(doc{"id": id}))
 	var u knownUser
 	var past []pastPassword
@@ -236,6 +257,9 @@ func (s *Service) listUserProjects(ctx context.Context, r *api.Request, _ api.No
 
 func (s *Service) listUserGroups(ctx context.Context, r *api.Request, _ api.None) (api.JSON, error) {
 	if _, err := inRead(ctx, s, func(tx *db.Tx) (doc, error) { return s.userFor(tx, r, "identity:list_groups_for_user") }); err != nil {
+		return nil, err
+	}
+	if err := s.lookAt(ctx, r, r.Path("user_id"), how{now: true}); err != nil {
 		return nil, err
 	}
 	ends, err := inRead(ctx, s, func(tx *db.Tx) (map[string]int64, error) { return membershipsOf(tx, r.Path("user_id")) })

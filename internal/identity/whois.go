@@ -80,5 +80,5 @@ func userNamed(tx *db.Tx, name, domain string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return oneNamed(tx, "user", name, `SELECT id FROM identity_users WHERE id = $1 OR name = $1 AND domain_id = $2 ORDER BY CASE WHEN id = $1 THEN 0 ELSE 1 END`, name, d)
+	return oneNamed(tx, "user", name, `SELECT id FROM identity_users WHERE id = $1 OR `+userName+` = $1 AND domain_id = $2 ORDER BY CASE WHEN id = $1 THEN 0 ELSE 1 END`, name, d)
 }

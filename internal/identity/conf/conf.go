@@ -32,7 +32,12 @@ type General struct {
 
 // Identity is keystone/conf/identity.py.
 type Identity struct {
-	MaxPasswordLength int `opt:"max_password_length" default:"4096" min:"1" max:"4096" doc:"Bytes of a password at most; bcrypt reads no more than 72."`
+	MaxPasswordLength     int           `opt:"max_password_length" default:"4096" min:"1" max:"4096" doc:"Bytes of a password at most; bcrypt reads no more than 72."`
+	DomainSpecificDrivers bool          `opt:"domain_specific_drivers_enabled" default:"false" doc:"Let a domain keep its users and groups in a directory (LDAP). Without it the configurations of domains have no effect."`
+	ConfigsFromDatabase   bool          `opt:"domain_configurations_from_database" default:"false" doc:"Take the configurations of domains from the API (PUT /v3/domains/ID/config), where a change applies at once; else from files, which are read at the start."`
+	DomainConfigDir       string        `opt:"domain_config_dir" default:"/etc/keystone/domains" doc:"Folder of the files keystone.DOMAIN.conf, one for each domain that has a configuration of its own."`
+	Caching               bool          `opt:"caching" default:"true" doc:"Whether what a directory says of a user or group may be remembered."`
+	CacheTime             time.Duration `opt:"cache_time" default:"600" unit:"seconds" min:"0" doc:"How long it is remembered. For as long, a token of a user who was disabled or removed there may stay good."`
 }
 
 // Auth is keystone/conf/auth.py.

@@ -45,19 +45,26 @@ func Reference() string {
 		"The optional file `keystone.conf` beside `hanok.toml` (for `hanok dev`: `--keystone-conf FILE`) holds identity's options under upstream's names, with\n" +
 		"upstream's defaults, in oslo.config's syntax. It is read at the start. An unknown section or option or a wrong value is refused with its line.\n" +
 		"`hanok config keystone` prints this with the values in force. A dollar sign before a letter is written `$$`.\n")
-	section := ""
 	all := Default()
 	addSection(all, "oidc:ID")
-	for _, o := range optionsOf(all) {
+	tables(&b, "", optionsOf(all))
+	b.WriteString("\n# Options of a domain\n\nThey stand in a file `keystone.DOMAIN.conf` in `[identity] domain_config_dir`, or are set by `PUT /v3/domains/ID/config`; see\n[identity beyond upstream](identity.md#users-of-a-directory-ldap). The API takes all but `connection_timeout`, `group_ad_nesting` and `randomize_urls`, as upstream's.\n")
+	tables(&b, "of a domain: ", optionsOf(DefaultDomain()))
+	return b.String()
+}
+
+// tables writes one table per section.
+func tables(b *strings.Builder, prefix string, options []Option) {
+	section := ""
+	for _, o := range options {
 		if o.Section != section {
 			section = o.Section
-			fmt.Fprintf(&b, "\n## [%s]\n\n| option | type | default | meaning |\n|---|---|---|---|\n", section)
+			fmt.Fprintf(b, "\n## %s[%s]\n\n| option | type | default | meaning |\n|---|---|---|---|\n", prefix, section)
 		}
 		def := ""
 		if o.Default != "" {
 			def = "`" + o.Default + "`"
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", o.Name, o.Type, def, o.Doc)
+		fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", o.Name, o.Type, def, o.Doc)
 	}
-	return b.String()
 }

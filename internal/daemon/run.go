@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -81,14 +80,7 @@ func runController(ctx context.Context, c *config.Config, paths Paths, version s
 	if err != nil {
 		return err
 	}
-	kek, err := paths.kek()
-	if err != nil {
-		return err
-	}
-	ctl, err := newController(ctx, controllerOptions{
-		Config: c, DatabaseURL: c.DatabaseURL(), KEK: kek, ImageDir: filepath.Join(paths.Data, "images"), PolicyDir: policyDir, Conf: options, Logger: log,
-		AuditHeads: paths.AuditHeads(), AuditAlso: toSyslog(log), Clients: clients,
-	})
+	ctl, err := openController(ctx, c, paths, controllerOptions{Conf: options, Logger: log, AuditHeads: paths.AuditHeads(), AuditAlso: toSyslog(log), Clients: clients})
 	if err != nil {
 		return err
 	}

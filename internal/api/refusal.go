@@ -9,23 +9,29 @@ import (
 
 // Refusal is a request that policy refused, with what is needed to explain it later: the answer itself says little on purpose.
 type Refusal struct {
-	At        time.Time
-	RequestID string
-	Service   string
-	Method    string
-	Path      string
-	Status    int // 403, or the 404 that hides one
+	At        time.Time `json:"at"`
+	RequestID string    `json:"request_id"`
+	Service   string    `json:"service"`
+	Method    string    `json:"method"`
+	Path      string    `json:"path"`
+	Status    int       `json:"status"` // 403, or the 404 that hides one
 	// Rules were all to grant; Target is what they look at of the object.
-	Rules  []string
-	Target policy.Map
+	Rules  []string   `json:"rules"`
+	Target policy.Map `json:"target"`
 
-	UserID, UserName, UserDomainID         string
-	ProjectID, ProjectDomainID, DomainID   string
-	System                                 bool
-	Roles                                  []string
-	ServiceUserID, ServiceProjectID        string   `json:",omitempty"`
-	ServiceUserDomainID, ServiceProjDomain string   `json:",omitempty"`
-	ServiceRoles                           []string `json:",omitempty"`
+	UserID              string   `json:"user_id"`
+	UserName            string   `json:"user_name"`
+	UserDomainID        string   `json:"user_domain_id"`
+	ProjectID           string   `json:"project_id,omitempty"`
+	ProjectDomainID     string   `json:"project_domain_id,omitempty"`
+	DomainID            string   `json:"domain_id,omitempty"`
+	System              bool     `json:"system,omitempty"`
+	Roles               []string `json:"roles"`
+	ServiceUserID       string   `json:"service_user_id,omitempty"`
+	ServiceProjectID    string   `json:"service_project_id,omitempty"`
+	ServiceUserDomainID string   `json:"service_user_domain_id,omitempty"`
+	ServiceProjDomain   string   `json:"service_project_domain_id,omitempty"`
+	ServiceRoles        []string `json:"service_roles,omitempty"`
 }
 
 // question is a rule that was asked about a target.

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"io"
@@ -37,9 +38,10 @@ type Request struct {
 	status   int
 	writable bool
 
-	trusts    func(remoteAddr string) bool // nil: no proxy is trusted
-	refusedBy string                       // a rule
-	note      Note
+	trusts      func(remoteAddr string) bool // nil: no proxy is trusted
+	certificate func(*http.Request) (*x509.Certificate, error)
+	refusedBy   string // a rule
+	note        Note
 }
 
 // Path is a path parameter.

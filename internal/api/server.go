@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,6 +27,8 @@ type Options struct {
 	PublicEndpoint string
 	// TrustedProxy tells whether X-Forwarded-Proto and X-Forwarded-Host of this peer count; nil: never.
 	TrustedProxy func(remoteAddr string) bool
+	// ClientCert gives the certificate that a request's client has shown, if it counts; nil: none does.
+	ClientCert func(*http.Request) (*x509.Certificate, error)
 	// Other handles paths outside of the services (/healthz, /metrics, /); nil: 404.
 	Other  http.Handler
 	Logger *slog.Logger
@@ -164,7 +167,7 @@ func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func (srv *Server) serve(m *mounted, hw http.ResponseWriter, hr *http.Request, path string) {
 	start := time.Now()
 	w := &recorder{ResponseWriter: hw}
-	r := &Request{HTTP: hr, ID: "req-" + uuid.NewString(), service: m.s, w: w, blocks: &srv.blocks, base: srv.base(hr), trusts: srv.o.TrustedProxy}
+	r := &Request{HTTP: hr, ID: "req-" + uuid.NewString(), service: m.s, w: w, blocks: &srv.blocks, base: srv.base(hr), trusts: srv.o.TrustedProxy, certificate: srv.o.ClientCert}
 	r.Log = srv.o.Logger.With("request_id", r.ID, "service", m.s.Name)
 	w.Header().Set("X-Openstack-Request-Id", r.ID)
 	if h := m.s.RequestIDHeader; h != "" {
@@ -220,7 +223,7 @@ func (srv *Server) handle(m *mounted, r *Request, w http.ResponseWriter, path st
 	if err != nil {
 		return err
 	}
-	if caller != nil && caller.AccessRules != nil && !caller.AccessRules.allow(m.s.Name, r.HTTP, asked) {
+	if !r.holds(caller) || caller != nil && caller.AccessRules != nil && !caller.AccessRules.allow(m.s.Name, r.HTTP, asked) {
 		r.Note(Note{Initiator: caller})
 		caller = nil
 	}

@@ -184,6 +184,8 @@ type Caller struct {
 	Methods                     []string
 	AppCredID, TrustID, ActorID string
 	ExpiresAt                   int64 // microseconds
+	// BoundTo is the thumbprint of the client certificate without which the token is worth nothing; empty: whoever has the token may use it.
+	BoundTo string
 	// AccessRules limit what an application credential's token may ask for; nil: no limit.
 	AccessRules AccessRules
 	// Creds is the same for the policy engine.

@@ -21,7 +21,7 @@ func (srv *Server) callerOf(ctx context.Context, r *Request, token string) (*Cal
 		return srv.o.Auth.Authenticate(ctx, token)
 	}
 	by, err := srv.o.Auth.Authenticate(ctx, service)
-	if err != nil || by == nil {
+	if err != nil || by == nil || !r.holds(by) {
 		return nil, err
 	}
 	if late, ok := srv.o.Auth.(ExpiredAuthenticator); ok && slices.Contains(by.Roles, serviceRole) {

@@ -30,6 +30,7 @@ func layers() []layer {
 		{dir: "internal/fault", why: "errors are below everything"},
 		{dir: "internal/config", why: "settings do not know what they are used for"},
 		{dir: "internal/pki", why: "certificates know nothing of the cloud"},
+		{dir: "internal/clientcert", deep: true, why: "who is trusted for what is the caller's business"},
 		{dir: "internal/imagefmt", why: "controller and node share it"},
 		{dir: "internal/nodeapi", may: []string{"internal/fault"}, why: "it is the contract between controller and node"},
 		{dir: "internal/policy", deep: true, why: "the engine knows no service"},

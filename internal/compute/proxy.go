@@ -64,6 +64,7 @@ func (s *Service) ask(ctx context.Context, r *api.Request, method, path string, 
 	}
 	req.RequestURI = req.URL.RequestURI()
 	req.RemoteAddr = net.JoinHostPort(r.ClientAddr(), "0")
+	req.TLS = r.HTTP.TLS // the token may be bound to the client's certificate
 	req.Header.Set("X-Auth-Token", r.Caller.Token)
 	req.Header.Set("Content-Type", kind)
 	a := &answer{header: http.Header{}}

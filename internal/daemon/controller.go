@@ -4,6 +4,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/hanok-cloud/hanok/internal/api"
 	"github.com/hanok-cloud/hanok/internal/audit"
+	"github.com/hanok-cloud/hanok/internal/clientcert"
 	"github.com/hanok-cloud/hanok/internal/compute"
 	"github.com/hanok-cloud/hanok/internal/config"
 	"github.com/hanok-cloud/hanok/internal/db"
@@ -40,7 +42,9 @@ type controllerOptions struct {
 	// AuditHeads is the file for the audit log's signed heads, AuditAlso who gets them besides. Empty, nil: none.
 	AuditHeads string
 	AuditAlso  func(line string) error
-	Logger     *slog.Logger
+	// Clients are the authorities whose client certificates count; nil: none does.
+	Clients *clientcert.Authorities
+	Logger  *slog.Logger
 }
 
 // controller is the services on their database.
@@ -132,6 +136,7 @@ func newController(ctx context.Context, o controllerOptions) (c *controller, err
 	c.handler = api.NewServer(api.Options{
 		Services: c.services, Auth: c.identity, PublicEndpoint: cfg.Endpoint(), TrustedProxy: trustedProxy(cfg),
 		Audit: c.audit, Other: c.own(), Logger: o.Logger, Refused: c.refusals.Add,
+		ClientCert: func(r *http.Request) (*x509.Certificate, error) { return o.Clients.Verified(r.TLS) },
 	})
 	c.compute.SetLocal(c.handler)
 	return c, nil

@@ -81,7 +81,7 @@ func StartDev(ctx context.Context, o DevOptions) (_ *Dev, err error) {
 	cfg.LinuxBridge.PhysicalInterfaceMappings = []string{"provider:sim0", "public:sim1"}
 	// Test suites make more of everything at once than a tenant would.
 	cfg.Quota.Instances, cfg.Quota.Cores, cfg.Quota.RAM, cfg.Quota.SecurityGroups, cfg.Quota.Networks = 1000, 4000, 4<<20, 100, 1000
-	ls, err := listen(cfg, Paths{})
+	ls, err := listen(cfg, Paths{}, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -15,8 +15,10 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/crypto/bcrypt"
 
+	"github.com/hanok-cloud/hanok/internal/api"
 	"github.com/hanok-cloud/hanok/internal/config"
 	"github.com/hanok-cloud/hanok/internal/db/dbtest"
 )
@@ -222,6 +224,7 @@ func testPolicyCommands(t *testing.T, database string) {
 		if w.Code != 200 {
 			return w.Body.String()
 		}
+		checkNames(t, path, w.Body.Bytes())
 		if err := json.Unmarshal(w.Body.Bytes(), out); err != nil {
 			t.Fatal(err)
 		}
@@ -310,5 +313,54 @@ func testPolicyCommands(t *testing.T, database string) {
 	}
 	if len(rules) < 150 {
 		t.Errorf("%d rules", len(rules))
+	}
+}
+
+// checkNames wants what --json prints to have names of one kind.
+func checkNames(t *testing.T, what string, text []byte) {
+	t.Helper()
+	var look func(at string, v any)
+	look = func(at string, v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			for name, e := range v {
+				if name != strings.ToLower(name) {
+					t.Errorf("%s: %s.%s is not like the other names", what, at, name)
+				}
+				look(at+"."+name, e)
+			}
+		case []any:
+			for _, e := range v {
+				look(at, e)
+			}
+		}
+	}
+	var v any
+	if err := json.Unmarshal(text, &v); err != nil {
+		t.Fatal(err)
+	}
+	look("", v)
+}
+
+// Without a daemon the commands know the same rules, this cloud's own among them.
+func TestRulesWithoutDaemon(t *testing.T) {
+	c := newPolicyCloud(t, "sqlite::memory:")
+	names := func(services []*api.Service) (out []string) {
+		t.Helper()
+		rules, err := listPolicies(services, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range rules {
+			out = append(out, r.Service+" "+r.Name)
+		}
+		return out
+	}
+	offline, err := defaultServices()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(names(c.ctl.services), names(offline)); d != "" {
+		t.Error(d)
 	}
 }

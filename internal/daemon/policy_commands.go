@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,7 +16,6 @@ import (
 	"github.com/hanok-cloud/hanok/internal/config"
 	"github.com/hanok-cloud/hanok/internal/db"
 	"github.com/hanok-cloud/hanok/internal/identity"
-	"github.com/hanok-cloud/hanok/internal/identity/conf"
 	"github.com/hanok-cloud/hanok/internal/policy"
 	"github.com/hanok-cloud/hanok/internal/policylog"
 )
@@ -73,12 +70,12 @@ type PolicyQuestion struct {
 
 // PolicyAnswer is the verdict and why.
 type PolicyAnswer struct {
-	Service string   `json:"service"`
-	Rule    string   `json:"rule"`
-	User    string   `json:"user"`
-	Scope   string   `json:"scope"`
-	Roles   []string `json:"roles"`
-	Target  policy.Map
+	Service string        `json:"service"`
+	Rule    string        `json:"rule"`
+	User    string        `json:"user"`
+	Scope   string        `json:"scope"`
+	Roles   []string      `json:"roles"`
+	Target  policy.Map    `json:"target"`
 	Verdict string        `json:"verdict"`
 	Granted bool          `json:"granted"`
 	Why     policy.Reason `json:"why"`
@@ -331,7 +328,7 @@ func defaultServices() ([]*api.Service, error) {
 	for _, s := range []struct {
 		name  string
 		rules func() []policy.Rule
-	}{{"identity", policy.Keystone}, {"image", policy.Glance}, {"placement", policy.Placement}, {"network", policy.Neutron}, {"compute", policy.Nova}} {
+	}{{"identity", identity.Rules}, {"image", policy.Glance}, {"placement", policy.Placement}, {"network", policy.Neutron}, {"compute", policy.Nova}} {
 		e, err := policy.New(s.rules())
 		if err != nil {
 			return nil, err
@@ -389,29 +386,6 @@ func PolicyExplain(ctx context.Context, c *config.Config, paths Paths, requestID
 		return err
 	})
 	return out, err
-}
-
-// offline runs fn on the services and the database while no daemon runs.
-func offline(ctx context.Context, c *config.Config, paths Paths, fn func(*controller) error) error {
-	if _, err := os.Stat(paths.KEKFile()); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no cloud in %s; `hanok up` makes one", paths.Data)
-	}
-	kek, err := paths.kek()
-	if err != nil {
-		return err
-	}
-	options, err := conf.Load(paths.KeystoneConf, true)
-	if err != nil {
-		return err
-	}
-	ctl, err := newController(ctx, controllerOptions{
-		Config: c, DatabaseURL: c.DatabaseURL(), KEK: kek, ImageDir: filepath.Join(paths.Data, "images"), PolicyDir: policyDir, Conf: options, Logger: newLogger(c),
-	})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = ctl.close() }()
-	return fn(ctl)
 }
 
 func sortedKeys(m policy.Map) []string { return slices.Sorted(maps.Keys(m)) }

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,7 +10,6 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,6 +20,7 @@ import (
 	"github.com/hanok-cloud/hanok/internal/agent/metadata"
 	agentnet "github.com/hanok-cloud/hanok/internal/agent/network"
 	"github.com/hanok-cloud/hanok/internal/audit"
+	"github.com/hanok-cloud/hanok/internal/clientcert"
 	"github.com/hanok-cloud/hanok/internal/config"
 	"github.com/hanok-cloud/hanok/internal/demo"
 	"github.com/hanok-cloud/hanok/internal/identity/conf"
@@ -67,22 +68,19 @@ func runController(ctx context.Context, c *config.Config, paths Paths, version s
 	if err := loopbackUp(); err != nil {
 		return err
 	}
-	ls, err := listen(c, paths)
-	if err != nil {
-		return err
-	}
-	kek, err := paths.kek()
-	if err != nil {
-		return err
-	}
 	options, err := conf.Load(paths.KeystoneConf, true)
 	if err != nil {
 		return err
 	}
-	ctl, err := newController(ctx, controllerOptions{
-		Config: c, DatabaseURL: c.DatabaseURL(), KEK: kek, ImageDir: filepath.Join(paths.Data, "images"), PolicyDir: policyDir, Conf: options, Logger: log,
-		AuditHeads: paths.AuditHeads(), AuditAlso: toSyslog(log),
-	})
+	clients, err := clientAuthorities(options, log)
+	if err != nil {
+		return err
+	}
+	ls, err := listen(c, paths, clients)
+	if err != nil {
+		return err
+	}
+	ctl, err := openController(ctx, c, paths, controllerOptions{Conf: options, Logger: log, AuditHeads: paths.AuditHeads(), AuditAlso: toSyslog(log), Clients: clients})
 	if err != nil {
 		return err
 	}
@@ -129,7 +127,7 @@ func runController(ctx context.Context, c *config.Config, paths Paths, version s
 	defer signal.Stop(hup)
 	jobs.Go(func() { ctl.policies.run(ctx, hup) })
 	jobs.Go(func() { ctl.audit.Run(ctx) })
-	err = serve(ctx, ls, ctl.withNodes(ctx, log), log)
+	err = serve(ctx, ls, ctl.withNodes(ctx, paths, log), log)
 	cancel(nil)
 	<-nodeDone
 	jobs.Wait()
@@ -141,8 +139,24 @@ func runController(ctx context.Context, c *config.Config, paths Paths, version s
 }
 
 // withNodes adds the nodes' part of the port to the APIs.
-func (c *controller) withNodes(ctx context.Context, log *slog.Logger) http.Handler {
-	nodes := nodelink.Handler(ctx, c.hub, log)
+func (c *controller) withNodes(ctx context.Context, paths Paths, log *slog.Logger) http.Handler {
+	own := sync.OnceValues(func() (*clientcert.Authorities, error) {
+		ca, err := pki.Open(paths.PKI(), time.Now)
+		if err != nil {
+			return nil, err
+		}
+		return clientcert.Of(ca.Pool(), time.Now), nil
+	})
+	nodes := nodelink.Handler(ctx, c.hub, func(r *http.Request) (*x509.Certificate, error) {
+		if r.TLS == nil { // and without TLS there need be no CA
+			return nil, nil
+		}
+		a, err := own()
+		if err != nil {
+			return nil, err
+		}
+		return a.Verified(r.TLS)
+	}, log)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, nodelink.Prefix) {
 			nodes.ServeHTTP(w, r)

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,7 +14,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hanok-cloud/hanok/internal/clientcert"
 	"github.com/hanok-cloud/hanok/internal/config"
+	"github.com/hanok-cloud/hanok/internal/identity/conf"
 	"github.com/hanok-cloud/hanok/internal/pki"
 )
 
@@ -29,7 +32,7 @@ func classicPorts() map[string]string {
 }
 
 // listen opens all listen addresses, or none.
-func listen(c *config.Config, paths Paths) (out []listener, err error) {
+func listen(c *config.Config, paths Paths, clients *clientcert.Authorities) (out []listener, err error) {
 	defer func() {
 		if err != nil {
 			for _, l := range out {
@@ -45,7 +48,7 @@ func listen(c *config.Config, paths Paths) (out []listener, err error) {
 		}
 		if !config.Loopback(addr) {
 			if tc == nil {
-				if tc, err = tlsConfig(c, paths); err != nil {
+				if tc, err = tlsConfig(c, paths, clients); err != nil {
 					_ = l.Close()
 					return err
 				}
@@ -72,8 +75,9 @@ func listen(c *config.Config, paths Paths) (out []listener, err error) {
 	return out, nil
 }
 
-// tlsConfig serves the operator's certificate, read again when it changed, or one of the cloud's own CA, renewed in time.
-func tlsConfig(c *config.Config, paths Paths) (*tls.Config, error) {
+// tlsConfig serves the operator's certificate, read again when it changed, or one of the cloud's own CA, renewed in time. Clients may show certificates
+// of any authority: nodes have the cloud's own, OAuth 2.0's clients those of [ssl] ca_file, and what counts is looked at per request.
+func tlsConfig(c *config.Config, paths Paths, clients *clientcert.Authorities) (*tls.Config, error) {
 	k := &keeper{c: c, now: time.Now}
 	ca, err := pki.Open(paths.PKI(), time.Now)
 	if err != nil {
@@ -85,11 +89,50 @@ func tlsConfig(c *config.Config, paths Paths) (*tls.Config, error) {
 	if _, err := k.get(nil); err != nil {
 		return nil, err
 	}
-	// Nodes show a certificate of the cloud's own CA; other clients show none.
-	return &tls.Config{
-		MinVersion: tls.VersionTLS12, GetCertificate: k.get, ClientCAs: ca.Pool(), ClientAuth: tls.VerifyClientCertIfGiven,
+	tc := &tls.Config{
+		MinVersion: tls.VersionTLS12, GetCertificate: k.get, ClientCAs: ca.Pool(), ClientAuth: tls.RequestClientCert,
 		NextProtos: []string{"h2", "http/1.1"},
-	}, nil
+	}
+	if clients != nil {
+		h := &hints{base: tc, own: ca, clients: clients}
+		tc.GetConfigForClient = h.config
+	}
+	return tc, nil
+}
+
+// hints tells clients by which authorities a certificate may be, so that they know which of theirs to show.
+type hints struct {
+	base    *tls.Config
+	own     *pki.CA
+	clients *clientcert.Authorities
+
+	mu   sync.Mutex
+	of   *x509.CertPool // what made is of
+	made *tls.Config
+}
+
+func (h *hints) config(*tls.ClientHelloInfo) (*tls.Config, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if pool := h.clients.Pool(); pool != h.of {
+		all := pool.Clone()
+		all.AddCert(h.own.Cert)
+		h.of, h.made = pool, h.base.Clone()
+		h.made.ClientCAs, h.made.GetConfigForClient = all, nil
+	}
+	return h.made, nil
+}
+
+// clientAuthorities are those of [ssl] ca_file; nil: none.
+func clientAuthorities(options *conf.Config, log *slog.Logger) (*clientcert.Authorities, error) {
+	if options.SSL.CAFile == "" {
+		return nil, nil
+	}
+	a, err := clientcert.File(options.SSL.CAFile, time.Now, log)
+	if err != nil {
+		return nil, fmt.Errorf("authorities of client certificates ([ssl] ca_file in keystone.conf): %w", err)
+	}
+	return a, nil
 }
 
 type keeper struct {

@@ -32,6 +32,8 @@ type authentication struct {
 	via       *federation
 	// accessToken is the OAuth 1.0 access token that signed the request.
 	accessToken string
+	// thumbprint is of the client certificate that the token shall be bound to.
+	thumbprint string
 }
 
 func domainRef() *schema.Schema {

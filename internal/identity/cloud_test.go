@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hanok-cloud/hanok/internal/api"
+	"github.com/hanok-cloud/hanok/internal/clientcert"
 	"github.com/hanok-cloud/hanok/internal/db"
 	"github.com/hanok-cloud/hanok/internal/identity"
 	"github.com/hanok-cloud/hanok/internal/identity/conf"
@@ -29,6 +31,8 @@ type cloud struct {
 	shift atomic.Int64
 	admin string // token scoped to the project admin
 	conf  *conf.Config
+	// clients are whose client certificates count; nil: nobody's.
+	clients *clientcert.Authorities
 	// endpoint is the public one; empty: the constant.
 	endpoint string
 }
@@ -92,7 +96,8 @@ func (c *cloud) controller() (*identity.Service, http.Handler) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	return s, api.NewServer(api.Options{Services: []*api.Service{s.API()}, Auth: s, PublicEndpoint: public})
+	return s, api.NewServer(api.Options{Services: []*api.Service{s.API()}, Auth: s, PublicEndpoint: public,
+		ClientCert: func(r *http.Request) (*x509.Certificate, error) { return c.clients.Verified(r.TLS) }})
 }
 
 type reply struct {

@@ -60,7 +60,11 @@ func (s *Service) signedBy(ctx context.Context, access string) (cred, blob doc, 
 	return cred, blob, nil
 }
 
-func (s *Service) ec2Token(ctx context.Context, r *api.Request, in map[string]any) (api.JSON, error) {
+// signature checks what signs a request and tells when that was signed; "": it does not say.
+type signature func(given doc, secret string) (signed string, err error)
+
+// signer makes the token of whoever has signed the request that the body tells of.
+func (s *Service) signer(ctx context.Context, r *api.Request, in map[string]any, check signature) (*session, error) {
 	given, err := signedCredentials(in)
 	if err != nil {
 		return nil, err
@@ -70,11 +74,15 @@ func (s *Service) ec2Token(ctx context.Context, r *api.Request, in map[string]an
 		return nil, err
 	}
 	tried(r, str(cred, "user_id"))
-	signed, err := readSignedRequest(given).verify(str(blob, "secret"))
+	signed, err := check(given, str(blob, "secret"))
 	if err != nil {
 		return nil, unauthorized(err)
 	}
-	se, err := s.signedIn(ctx, r, cred, blob, signed)
+	return s.signedIn(ctx, r, cred, blob, signed)
+}
+
+func (s *Service) ec2Token(ctx context.Context, r *api.Request, in map[string]any) (api.JSON, error) {
+	se, err := s.signer(ctx, r, in, func(given doc, secret string) (string, error) { return readSignedRequest(given).verify(secret) })
 	if err != nil {
 		return nil, err
 	}
@@ -83,19 +91,9 @@ func (s *Service) ec2Token(ctx context.Context, r *api.Request, in map[string]an
 }
 
 func (s *Service) s3Token(ctx context.Context, r *api.Request, in map[string]any) (api.JSON, error) {
-	given, err := signedCredentials(in)
-	if err != nil {
-		return nil, err
-	}
-	cred, blob, err := s.signedBy(ctx, str(given, "access"))
-	if err != nil {
-		return nil, err
-	}
-	tried(r, str(cred, "user_id"))
-	if err := verifyS3(str(given, "token"), str(given, "signature"), str(blob, "secret")); err != nil {
-		return nil, unauthorized(err)
-	}
-	se, err := s.signedIn(ctx, r, cred, blob, "")
+	se, err := s.signer(ctx, r, in, func(given doc, secret string) (string, error) {
+		return "", verifyS3(str(given, "token"), str(given, "signature"), secret)
+	})
 	if err != nil {
 		return nil, err
 	}

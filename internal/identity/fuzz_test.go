@@ -31,6 +31,9 @@ func sampleTokens() []*Token {
 		}),
 		with(func(t *Token) { t.ProjectID, t.AccessTokenID, t.Methods = id, id, []string{"oauth1"} }),
 		with(func(t *Token) { t.ProjectID, t.Methods = id, []string{"ec2credential"} }),
+		with(func(t *Token) {
+			t.ProjectID, t.Methods, t.Thumbprint = id, []string{"oauth2_credential"}, "9gRzUFm9Qu5nwFsKr9nCwPZhNTXP4dlvG73GBj5UmwY="
+		}),
 		with(func(t *Token) { t.UserID = "a user by another name than a UUID" }),
 		with(func(t *Token) {
 			t.via = &federation{provider: "corp", protocol: "openid", groups: []string{id, "g"}, epoch: 9}

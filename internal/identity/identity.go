@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -84,7 +83,7 @@ func New(o Options) (*Service, error) {
 	if o.Docs == nil {
 		o.Docs = api.NewDocs(8 << 20)
 	}
-	rules, err := policy.New(slices.Concat(policy.Keystone(), serviceIdentityRules()))
+	rules, err := policy.New(Rules())
 	if err != nil {
 		return nil, err
 	}

@@ -66,8 +66,8 @@ func requiredMethods(rules [][]string, methods []string) [][]string {
 
 // checkMethods applies the user's multi_factor_auth_rules.
 func (s *Service) checkMethods(tx *db.Tx, t *Token) error {
-	if slices.Contains(t.Methods, ec2Method) {
-		return nil // a signature is no login: upstream issues the token without asking the rules
+	if slices.Contains(t.Methods, ec2Method) || slices.Contains(t.Methods, oauth2Method) {
+		return nil // a signature or a certificate is no login: upstream issues the token without asking the rules
 	}
 	raw, err := db.One(tx, db.Value[string], `SELECT options FROM identity_users WHERE id = $1`, t.UserID)
 	if err != nil || raw == "{}" {

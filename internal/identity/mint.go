@@ -139,7 +139,7 @@ func (s *Service) mint(ctx context.Context, r *api.Request, p *authentication) (
 	slices.Sort(p.methods)
 	now := s.o.Now().Truncate(time.Second)
 	t := &Token{UserID: p.user, Methods: unpackMethods(packMethods(slices.Compact(p.methods))), ProjectID: p.scope.project, DomainID: p.scope.domain, System: p.scope.system,
-		TrustID: p.trust, AppCredID: p.appCred, AccessTokenID: p.accessToken, via: p.via, IssuedAt: now.UnixMicro(), AuditIDs: []string{audit}}
+		TrustID: p.trust, AppCredID: p.appCred, AccessTokenID: p.accessToken, Thumbprint: p.thumbprint, via: p.via, IssuedAt: now.UnixMicro(), AuditIDs: []string{audit}}
 	t.ExpiresAt = now.Add(s.o.Conf.Token.Expiration).UnixMicro()
 	if p.expires != 0 && p.expires < t.ExpiresAt {
 		t.ExpiresAt = p.expires
@@ -227,6 +227,7 @@ func (se *session) like(t *Token) *session {
 	out := &session{Token: t, epoch: se.epoch, until: se.until, user: se.user, project: se.project, domain: se.domain, roles: se.roles, domainEpoch: se.domainEpoch, bodies: map[string][]byte{}}
 	c := *se.caller
 	c.AuditID, c.ExpiresAt, c.Extra, c.Token = t.AuditIDs[0], t.ExpiresAt, out, ""
+	c.BoundTo = t.Thumbprint
 	out.caller = &c
 	return out
 }

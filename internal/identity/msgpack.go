@@ -63,7 +63,11 @@ func packInt(b []byte, n int64) []byte {
 	case n >= 0 && n < 1<<32:
 		return binary.BigEndian.AppendUint32(append(b, 0xce), uint32(n))
 	}
-	return binary.BigEndian.AppendUint64(append(b, 0xd3), uint64(n))
+	first := byte(0xcf)
+	if n < 0 {
+		first = 0xd3
+	}
+	return binary.BigEndian.AppendUint64(append(b, first), uint64(n))
 }
 
 // unpackAny reads one value and returns the rest. Lists may nest a few levels, as payloads do.

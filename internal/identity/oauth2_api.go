@@ -7,14 +7,16 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/hanok-cloud/hanok/internal/api"
 	"github.com/hanok-cloud/hanok/internal/fault"
+	"github.com/hanok-cloud/hanok/internal/identity/conf"
 )
 
-// oauth2Routes is the token endpoint of OAuth 2.0's client credentials grant (RFC 6749): the client is an application credential, its token an
-// ordinary one (keystone/api/os_oauth2.py).
+// oauth2Routes is the token endpoint of OAuth 2.0's client credentials grant (RFC 6749). The client is an application credential and its token an
+// ordinary one; or it is a user with a certificate (RFC 8705), to which the token is bound (keystone/api/os_oauth2.py).
 func (s *Service) oauth2Routes() []api.Route {
 	const path = "/v3/OS-OAUTH2/token"
 	routes := []api.Route{api.Handle("POST", path, api.Public(), 200, s.oauth2Token)}
@@ -44,6 +46,14 @@ type oauth2Answer struct {
 	AccessToken string `json:"access_token"`
 	TokenType   string `json:"token_type"`
 	ExpiresIn   int64  `json:"expires_in"`
+}
+
+func oauth2Granted(r *api.Request, se *session) oauth2Answer {
+	r.Note(api.Note{Initiator: se.caller})
+	h := r.Header()
+	h.Set("Cache-Control", "no-store") // RFC 6749, 5.1
+	h.Set("Pragma", "no-cache")
+	return oauth2Answer{se.id, "Bearer", (se.ExpiresAt - se.IssuedAt) / time.Second.Microseconds()}
 }
 
 // maxForm is the longest body that the endpoint reads.
@@ -78,24 +88,36 @@ func (s *Service) oauth2Token(ctx context.Context, r *api.Request, in *api.Strea
 	if grant := form.Get("grant_type"); grant != "client_credentials" {
 		return oauth2Refused(r, 400, "unsupported_grant_type", "The parameter grant_type "+grant+" is not supported."), nil
 	}
+	cert, wrong := r.ClientCertificate()
 	id, secret := form.Get("client_id"), form.Get("client_secret")
-	if u, p, ok := r.HTTP.BasicAuth(); ok {
+	if u, p, ok := r.HTTP.BasicAuth(); ok && cert == nil {
 		id, secret = u, p
 	}
-	if id == "" || secret == "" {
-		return oauth2Refused(r, 401, "invalid_client", "Client authentication failed."), nil
+	allowed := func(method string) bool { return slices.Contains(s.o.Conf.OAuth2.AuthnMethods, method) }
+	switch {
+	case id == "":
+	case cert != nil && allowed(conf.TLSClientAuth):
+		return s.tlsClientAuth(ctx, r, id, cert)
+	case cert == nil && secret != "" && allowed(conf.ClientSecretBasic):
+		return s.clientSecret(ctx, r, id, secret)
 	}
+	text := "Client authentication failed."
+	if wrong != nil && secret == "" { // upstream's web server would have ended the handshake
+		text = "Client authentication failed: the client certificate does not count: " + wrong.Error() + "."
+	}
+	return oauth2Refused(r, 401, "invalid_client", text), nil
+}
+
+func (s *Service) clientSecret(ctx context.Context, r *api.Request, id, secret string) (any, error) {
 	se, err := s.authenticateFor(ctx, r, doc{"identity": map[string]any{"methods": []any{"application_credential"},
 		"application_credential": map[string]any{"id": id, "secret": secret}}})
 	if err != nil {
 		return s.oauth2Failure(r, err)
 	}
-	r.Note(api.Note{Initiator: se.caller})
-	h := r.Header()
-	h.Set("Cache-Control", "no-store") // RFC 6749, 5.1
-	h.Set("Pragma", "no-cache")
-	return oauth2Answer{se.id, "Bearer", (se.ExpiresAt - se.IssuedAt) / time.Second.Microseconds()}, nil
+	return oauth2Granted(r, se), nil
 }
+
+const unknownFailure = "An unknown error occurred and failed to get an OAuth2.0 access token."
 
 func (s *Service) oauth2Failure(r *api.Request, err error) (any, error) {
 	var f *fault.Error
@@ -109,5 +131,5 @@ func (s *Service) oauth2Failure(r *api.Request, err error) (any, error) {
 	case http.StatusBadRequest:
 		return oauth2Refused(r, f.Status, "invalid_request", f.Message), nil
 	}
-	return oauth2Refused(r, f.Status, "other_error", "An unknown error occurred and failed to get an OAuth2.0 access token."), nil
+	return oauth2Refused(r, f.Status, "other_error", unknownFailure), nil
 }

@@ -17,6 +17,9 @@ const (
 	manageServiceIdentity = "identity:manage_service_identity"
 )
 
+// Rules are the service's: upstream's and those of the extension.
+func Rules() []policy.Rule { return append(policy.Keystone(), serviceIdentityRules()...) }
+
 func serviceIdentityRules() []policy.Rule {
 	const path = "/v3/projects/{project_id}/service_identity"
 	scopes := []string{"system", "project"}

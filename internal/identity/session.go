@@ -209,7 +209,7 @@ func (se *session) makeCaller() *api.Caller {
 	}
 	c := &api.Caller{UserID: u.ID, UserName: u.Name, UserDomainID: u.domain.ID, UserDomainName: u.domain.Name, System: se.System,
 		Token: se.id, AuditID: se.AuditIDs[0], ExpiresAt: se.ExpiresAt, Extra: se,
-		Methods: se.Methods, AppCredID: se.AppCredID, TrustID: se.TrustID}
+		Methods: se.Methods, AppCredID: se.AppCredID, TrustID: se.TrustID, BoundTo: se.Thumbprint}
 	if u.ID != se.UserID {
 		c.ActorID = se.UserID
 	}

@@ -18,9 +18,11 @@ type Token struct {
 	AppCredID string
 	// AccessTokenID is the OAuth 1.0 access token that the token was made with.
 	AccessTokenID string
-	ExpiresAt     int64 // microseconds
-	IssuedAt      int64
-	AuditIDs      []string // its own, then its first ancestor's
+	// Thumbprint is of the client certificate that the token is bound to.
+	Thumbprint string
+	ExpiresAt  int64 // microseconds
+	IssuedAt   int64
+	AuditIDs   []string // its own, then its first ancestor's
 
 	// The epochs of the user (with its domain's) and of the scope (with its domain's) when it was issued. Upstream compares
 	// seconds instead, and so rejects what was issued in the second of a revocation (keystone/models/revoke_model.py).
@@ -42,6 +44,7 @@ const (
 	oauthPayload    = 7
 	systemPayload   = 8
 	appCredPayload  = 9
+	certPayload     = 10
 )
 
 // methodBits is the order of keystone's [auth] methods, which its payloads number. It stays the same whatever methods are configured.
@@ -122,6 +125,9 @@ func (t *Token) payload() []byte {
 		p = t.federatedPayload(head, tail)
 	case t.AppCredID != "":
 		p = append(append([]any{appCredPayload}, head...), append(append([]any{packID(t.ProjectID)}, tail...), packID(t.AppCredID))...)
+	case t.Thumbprint != "":
+		none := []any{false, nil} // a domain, which upstream leaves room for and never gives
+		p = append(append([]any{certPayload}, head...), append(append([]any{packID(t.ProjectID), none}, tail...), []any{false, t.Thumbprint})...)
 	case t.ProjectID != "":
 		p = append(append([]any{projectPayload}, head...), append([]any{packID(t.ProjectID)}, tail...)...)
 	case t.DomainID != "":
@@ -204,6 +210,9 @@ func parsePayload(b []byte, issued time.Time) (*Token, error) {
 		t.DomainID = r.bareID()
 	case projectPayload, trustPayload, appCredPayload:
 		t.ProjectID = r.id()
+	case certPayload:
+		t.ProjectID = r.id()
+		r.bad = r.id() != "" || t.ProjectID == "" || r.bad
 	case oauthPayload:
 		t.ProjectID, t.AccessTokenID = r.id(), r.id()
 	case fedPayload, fedProject, fedDomain:
@@ -244,6 +253,9 @@ func parsePayload(b []byte, issued time.Time) (*Token, error) {
 		t.TrustID = r.bareID()
 	case appCredPayload:
 		t.AppCredID = r.id()
+	case certPayload:
+		t.Thumbprint = r.id()
+		r.bad = r.bad || t.Thumbprint == "" // it would be anybody's
 	}
 	if len(r.p) > 0 {
 		if e, ok := r.p[0].([]any); ok && len(e) >= 2 {

@@ -51,6 +51,11 @@ type tokenAppCred struct {
 	AccessRules []any  `json:"access_rules,omitempty"`
 }
 
+// tokenCert names the client certificate that a token is bound to.
+type tokenCert struct {
+	Thumbprint string `json:"x5t#S256"`
+}
+
 // tokenBody is a token as keystone/common/render_token.py shows it.
 type tokenBody struct {
 	Methods   []string        `json:"methods"`
@@ -66,6 +71,7 @@ type tokenBody struct {
 	Trust     *tokenTrust     `json:"OS-TRUST:trust,omitempty"`
 	OAuth     *tokenOAuth     `json:"OS-OAUTH1,omitempty"`
 	AppCred   *tokenAppCred   `json:"application_credential,omitempty"`
+	Cert      *tokenCert      `json:"oauth2_credential,omitempty"`
 	Providers []serviceRef    `json:"service_providers,omitempty"`
 }
 
@@ -110,6 +116,9 @@ func (se *session) body() tokenBody {
 	}
 	if a := se.appCred; a != nil {
 		b.AppCred = &tokenAppCred{a.id, a.name, !a.unrestricted, a.accessRules}
+	}
+	if se.Thumbprint != "" {
+		b.Cert = &tokenCert{se.Thumbprint}
 	}
 	return b
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/hanok-cloud/hanok/internal/clientcert"
 	"github.com/hanok-cloud/hanok/internal/nodeapi"
 	"github.com/hanok-cloud/hanok/internal/pki"
 )
@@ -70,9 +72,10 @@ func link(t *testing.T, c nodeapi.Controller, issuer func(served *pki.CA) *pki.C
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := httptest.NewUnstartedServer(Handler(t.Context(), c, slog.New(slog.DiscardHandler)))
+	own := clientcert.Of(ca.Pool(), time.Now)
+	srv := httptest.NewUnstartedServer(Handler(t.Context(), c, func(r *http.Request) (*x509.Certificate, error) { return own.Verified(r.TLS) }, slog.New(slog.DiscardHandler)))
 	srv.EnableHTTP2 = true
-	srv.TLS = &tls.Config{Certificates: []tls.Certificate{*serverCert}, ClientCAs: ca.Pool(), ClientAuth: tls.VerifyClientCertIfGiven}
+	srv.TLS = &tls.Config{Certificates: []tls.Certificate{*serverCert}, ClientAuth: tls.RequestClientCert}
 	srv.StartTLS()
 	t.Cleanup(srv.Close)
 	cert, key, err := issuer(ca).Issue(Subject("compute1"), nil)
@@ -153,7 +156,8 @@ func TestStrangersAreRefused(t *testing.T) {
 		t.Error("a certificate of another CA was accepted")
 	}
 	rec := httptest.NewRecorder()
-	Handler(t.Context(), e, slog.New(slog.DiscardHandler)).ServeHTTP(rec, httptest.NewRequest("POST", Prefix+"heartbeat", strings.NewReader("{}")))
+	none := func(*http.Request) (*x509.Certificate, error) { return nil, nil }
+	Handler(t.Context(), e, none, slog.New(slog.DiscardHandler)).ServeHTTP(rec, httptest.NewRequest("POST", Prefix+"heartbeat", strings.NewReader("{}")))
 	if rec.Code != http.StatusUnauthorized {
 		t.Errorf("without a certificate: %d", rec.Code)
 	}

@@ -5,8 +5,10 @@ package nodelink
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -27,14 +29,19 @@ func Subject(node string) string { return subjectPrefix + node }
 // bodyLimit bounds a report: some thousand guests with faults.
 const bodyLimit = 64 << 20
 
+// Verify gives the client certificate of a request if the cloud's own CA has signed it: the listener takes certificates of other authorities as well,
+// and one of those may bear any name.
+type Verify func(*http.Request) (*x509.Certificate, error)
+
 // Handler serves c to nodes. A node is who its verified client certificate says; it may speak for itself only. The end of ctx ends
 // the watches, which otherwise stay open while the cloud runs.
-func Handler(ctx context.Context, c nodeapi.Controller, log *slog.Logger) http.Handler {
+func Handler(ctx context.Context, c nodeapi.Controller, verify Verify, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	handle := func(pattern string, h func(w http.ResponseWriter, r *http.Request, node string) error) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			node, ok := nodeOf(r)
-			if !ok {
+			node, err := nodeOf(r, verify)
+			if err != nil {
+				log.Info("not a node", "remote", r.RemoteAddr, "path", r.URL.Path, "error", err)
 				http.Error(w, "a node certificate of this cloud is needed", http.StatusUnauthorized)
 				return
 			}
@@ -86,13 +93,20 @@ func Handler(ctx context.Context, c nodeapi.Controller, log *slog.Logger) http.H
 	return mux
 }
 
-// nodeOf is the node's name from its certificate, which the TLS listener has verified against the cloud's CA.
-func nodeOf(r *http.Request) (string, bool) {
-	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
-		return "", false
+// nodeOf is the node's name from its certificate.
+func nodeOf(r *http.Request, verify Verify) (string, error) {
+	cert, err := verify(r)
+	if err != nil {
+		return "", err
 	}
-	name, ok := strings.CutPrefix(r.TLS.PeerCertificates[0].Subject.CommonName, subjectPrefix)
-	return name, ok && name != ""
+	if cert == nil {
+		return "", errors.New("it shows no certificate")
+	}
+	name, ok := strings.CutPrefix(cert.Subject.CommonName, subjectPrefix)
+	if !ok || name == "" {
+		return "", fmt.Errorf("its certificate is for %q, which is no node", cert.Subject.CommonName)
+	}
+	return name, nil
 }
 
 func decode(w http.ResponseWriter, r *http.Request, v any) bool {

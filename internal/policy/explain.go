@@ -48,10 +48,10 @@ func (e *Enforcer) List() []InForce {
 
 // Reason is a part of a check with its answer, for people.
 type Reason struct {
-	Text  string // as the check string has it
-	OK    bool
-	Note  string   // what was compared
-	Parts []Reason `json:",omitempty"`
+	Text  string   `json:"text"` // as the check string has it
+	OK    bool     `json:"ok"`
+	Note  string   `json:"note,omitempty"` // what was compared
+	Parts []Reason `json:"parts,omitempty"`
 }
 
 // Why asks rule as Check does and tells how each part of it answered.

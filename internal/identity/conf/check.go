@@ -16,6 +16,12 @@ func Methods() []string {
 	return []string{"external", "password", "token", "oauth1", "mapped", "application_credential", "totp"}
 }
 
+// How a client proves to OAuth 2.0's token endpoint who it is.
+const (
+	TLSClientAuth     = "tls_client_auth"
+	ClientSecretBasic = "client_secret_basic"
+)
+
 // check finds the first option that is wrong together with another, or in a way that no tag says.
 func (c *Config) check() (name string, err error) {
 	if len(c.Auth.Methods) == 0 {
@@ -24,6 +30,12 @@ func (c *Config) check() (name string, err error) {
 	for _, m := range c.Auth.Methods {
 		if !slices.Contains(Methods(), m) {
 			return "[auth] methods", fmt.Errorf("%q is none of %s", m, strings.Join(Methods(), ", "))
+		}
+	}
+	known := []string{TLSClientAuth, ClientSecretBasic}
+	for _, m := range c.OAuth2.AuthnMethods {
+		if !slices.Contains(known, m) {
+			return "[oauth2] oauth2_authn_methods", fmt.Errorf("%q is none of %s", m, strings.Join(known, ", "))
 		}
 	}
 	sc := &c.SecurityCompliance

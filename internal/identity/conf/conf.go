@@ -22,6 +22,8 @@ type Config struct {
 	Credential            Credential            `section:"credential"`
 	UnifiedLimit          UnifiedLimit          `section:"unified_limit"`
 	Federation            Federation            `section:"federation"`
+	OAuth2                OAuth2                `section:"oauth2"`
+	SSL                   SSL                   `section:"ssl"`
 	OIDC                  map[string]*OIDC      `section:"oidc"`
 }
 
@@ -103,6 +105,17 @@ type Federation struct {
 	RemoteID         string        `opt:"remote_id_attribute" doc:"Attribute that names the identity provider, for protocols that do not say so themselves."`
 	TrustedDashboard []string      `opt:"trusted_dashboard" multi:"true" doc:"Address of a dashboard that a web single sign-on may return to."`
 	AuthorizationTTL time.Duration `opt:"default_authorization_ttl" default:"0" unit:"minutes" min:"0" doc:"How long group memberships that a mapping gave stay in force without a new login; 0: they hold for the token alone."`
+}
+
+// OAuth2 is keystone/conf/oauth2.py.
+type OAuth2 struct {
+	AuthnMethods []string `opt:"oauth2_authn_methods" default:"tls_client_auth,client_secret_basic" doc:"How clients may prove to OAuth 2.0's token endpoint who they are: tls_client_auth is a certificate, client_secret_basic an application credential's secret."`
+	CertMapping  string   `opt:"oauth2_cert_dn_mapping_id" default:"oauth2_mapping" doc:"The mapping whose rules say what a certificate's subject and issuer must be for a user."`
+}
+
+// SSL is what oslo.service's sslutils.py has of the kind; upstream's web servers have a setting of their own.
+type SSL struct {
+	CAFile string `opt:"ca_file" doc:"The authorities (PEM) whose client certificates count for tls_client_auth, and with the tokens that are bound to one; read again when it changes. TLS must end here and not at a proxy. Not set: no certificate counts."`
 }
 
 // OIDC is [oidc:ID]: how this cloud takes part in the logins of the identity provider that the federation API knows as ID. Upstream leaves this to

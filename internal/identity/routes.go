@@ -10,8 +10,8 @@ import (
 // routes is the service at a glance. Every handler asks its rule about its own target before it looks at the body, as keystone does;
 // so all but the public ones are Object routes.
 func (s *Service) routes() []api.Route {
-	return slices.Concat(s.tokenRoutes(), s.authRoutes(), s.domainRoutes(), s.projectRoutes(), s.userRoutes(), s.groupRoutes(), s.roleRoutes(), s.grantRoutes(), s.assignmentRoutes(), s.catalogRoutes(), s.policyRoutes(),
-		s.credentialRoutes(), s.signatureRoutes(), s.oauth2Routes(), s.trustRoutes(), s.appCredRoutes(), s.serviceIdentityRoutes(), s.limitRoutes(), s.filterRoutes(), s.consumerRoutes(), s.oauth1Routes(), s.domainConfigRoutes(), s.federationRoutes())
+	return withSchemas(slices.Concat(s.tokenRoutes(), s.authRoutes(), s.domainRoutes(), s.projectRoutes(), s.userRoutes(), s.groupRoutes(), s.roleRoutes(), s.grantRoutes(), s.assignmentRoutes(), s.catalogRoutes(), s.policyRoutes(),
+		s.credentialRoutes(), s.signatureRoutes(), s.oauth2Routes(), s.trustRoutes(), s.appCredRoutes(), s.serviceIdentityRoutes(), s.limitRoutes(), s.filterRoutes(), s.consumerRoutes(), s.oauth1Routes(), s.domainConfigRoutes(), s.federationRoutes()))
 }
 
 func (s *Service) tokenRoutes() []api.Route {

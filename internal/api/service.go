@@ -160,7 +160,7 @@ func Handle[In, Out any](method, path string, rule Rule, code int, h func(contex
 		if rt.stream {
 			in = any(&Stream{Body: r.HTTP.Body, Size: r.HTTP.ContentLength, ContentType: r.HTTP.Header.Get("Content-Type")}).(In)
 		} else if rt.wantsBody {
-			if err := r.decode(&in, rt); err != nil {
+			if err := r.decode(&in, *r.route); err != nil {
 				return nil, err
 			}
 		}

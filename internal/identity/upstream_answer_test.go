@@ -160,8 +160,40 @@ func (a answer) differs(got answer, shape bool) string {
 	if shape && a.Status < 400 {
 		want, have = shapeOf(want), shapeOf(have)
 	}
-	if w, h := text(want), text(have); w != h {
-		out = append(out, "body:     "+h+"\nupstream: "+w)
+	return strings.Join(append(out, compare("body", want, have)...), "\n")
+}
+
+// compare lists the places where two values differ.
+func compare(at string, want, have any) []string {
+	if text(want) == text(have) {
+		return nil
 	}
-	return strings.Join(out, "\n")
+	w, isObject := want.(map[string]any)
+	h, both := have.(map[string]any)
+	if isObject && both {
+		var out []string
+		for _, k := range slices.Sorted(maps.Keys(w)) {
+			if v, ok := h[k]; ok {
+				out = append(out, compare(at+"."+k, w[k], v)...)
+			} else {
+				out = append(out, at+"."+k+" is missing, upstream "+text(w[k]))
+			}
+		}
+		for _, k := range slices.Sorted(maps.Keys(h)) {
+			if _, ok := w[k]; !ok {
+				out = append(out, at+"."+k+" is not upstream's: "+text(h[k]))
+			}
+		}
+		return out
+	}
+	wl, isList := want.([]any)
+	hl, both := have.([]any)
+	if isList && both && len(wl) == len(hl) {
+		var out []string
+		for i := range wl {
+			out = append(out, compare(fmt.Sprintf("%s[%d]", at, i), wl[i], hl[i])...)
+		}
+		return out
+	}
+	return []string{at + ": " + text(have) + "\n  upstream: " + text(want)}
 }

@@ -85,7 +85,7 @@ func (s *Service) enforceAssignments(tx *db.Tx, r *api.Request, tree bool) error
 			return err
 		}
 	}
-	if err := r.Enforce("identity:list_role_assignments_for_tree", about(r, "project", p)); err != nil {
+	if err := r.Enforce("identity:list_role_assignments_for_tree", about(r, "project", p, "domain_id", str(p, "domain_id"))); err != nil {
 		return err
 	}
 	if id == "" {

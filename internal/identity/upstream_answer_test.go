@@ -80,7 +80,7 @@ func (p *player) plain(s string) string {
 func (p *player) normal(key string, v any) any {
 	switch v := v.(type) {
 	case string:
-		if key == "secret" || key == "audit_ids" {
+		if key == "secret" || key == "audit_ids" || key == "oauth_verifier" {
 			return fmt.Sprintf("<%s of %d>", key, len(v))
 		}
 		return p.plain(v)

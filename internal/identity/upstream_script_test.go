@@ -23,7 +23,7 @@ import (
 //	PERSONA METHOD PATH [BODY] [-> NAME=WHERE …]
 //
 // PERSONA is a saved token or - for none. WHERE is a path into the answer's body (user.id, roles.0.id), `token` or `receipt`.
-// ${NAME} is a saved value and ${FUNCTION ARGUMENT…} one of functions; both may stand in path, body and headers.
+// ${NAME} is a saved value and ${FUNCTION ARGUMENT…} one of functions, in a path with commas for blanks; both may stand in path, body and headers.
 // Lines that begin with two blanks belong to the step above:
 //
 //	Name: value      a header, or without it if the value is empty
@@ -118,7 +118,7 @@ var reference = regexp.MustCompile(`\$\{[^}]*\}`)
 func (p *player) expand(s string) (string, error) {
 	var failed error
 	out := reference.ReplaceAllStringFunc(s, func(ref string) string {
-		args := strings.Fields(ref[2 : len(ref)-1])
+		args := strings.FieldsFunc(ref[2:len(ref)-1], func(r rune) bool { return r == ' ' || r == ',' })
 		fn, isFunction := functions[args[0]]
 		for i, a := range args {
 			if v, ok := p.vars[a]; ok {

@@ -8,8 +8,10 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"mime"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -149,6 +151,12 @@ func (r *Request) decode(in any, rt Route) error {
 		}
 		return fault.BadRequest("the request body broke off").Because(err)
 	}
+	switch plain, typ := r.service.Plain, r.HTTP.Header.Get("Content-Type"); {
+	case plain && len(body) == 0:
+		body = []byte("{}")
+	case typ != "" && r.service.Dialect.NotJSON != nil && !isJSON(typ):
+		return r.service.Dialect.NotJSON(r)
+	}
 	var generic any
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
@@ -188,6 +196,12 @@ func (r *Request) decode(in any, rt Route) error {
 		return r.badJSON(err)
 	}
 	return nil
+}
+
+// isJSON tells of a content type what Flask's is_json does.
+func isJSON(contentType string) bool {
+	typ, _, err := mime.ParseMediaType(contentType)
+	return err == nil && (typ == "application/json" || strings.HasPrefix(typ, "application/") && strings.HasSuffix(typ, "+json"))
 }
 
 // ErrNotObject: the body is JSON but not an object.

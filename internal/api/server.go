@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -173,6 +174,9 @@ func (srv *Server) serve(m *mounted, hw http.ResponseWriter, hr *http.Request, p
 	if h := m.s.RequestIDHeader; h != "" {
 		w.Header().Set(h, r.ID)
 	}
+	for k, v := range m.s.Header {
+		w.Header().Set(k, v)
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			if p == http.ErrAbortHandler {
@@ -228,8 +232,8 @@ func (srv *Server) handle(m *mounted, r *Request, w http.ResponseWriter, path st
 		caller = nil
 	}
 	r.Caller = caller
-	// Upstream's services authenticate before they look at the path: an anonymous request never learns which paths exist.
-	public := len(routes) > 0 && routes[0].Rule.public
+	// Upstream's services authenticate before they look at the path: an anonymous request never learns which paths exist. Keystone alone does not.
+	public := len(routes) > 0 && routes[0].Rule.public || len(routes) == 0 && m.s.Plain
 	if caller == nil && !public {
 		return r.unauthorized()
 	}
@@ -240,7 +244,15 @@ func (srv *Server) handle(m *mounted, r *Request, w http.ResponseWriter, path st
 	}
 	if len(routes) == 0 {
 		if len(allow) > 0 {
+			if m.s.Plain {
+				allow = flaskAllow(allow)
+			}
 			w.Header().Set("Allow", strings.Join(allow, ", "))
+			if m.s.Plain && r.HTTP.Method == http.MethodOptions {
+				w.Header().Set("Content-Type", "text/html; charset=utf-8")
+				w.WriteHeader(http.StatusOK)
+				return nil
+			}
 			return r.methodNotAllowed()
 		}
 		return r.noSuchPath()
@@ -310,6 +322,14 @@ func (m *mounted) find(hr *http.Request, path string) (routes []*Route, allow []
 		}
 	}
 	return nil, allow
+}
+
+// flaskAllow adds the methods that Flask answers by itself.
+func flaskAllow(methods []string) []string {
+	if slices.Contains(methods, http.MethodGet) {
+		methods = append(methods, http.MethodHead)
+	}
+	return append(methods, http.MethodOptions)
 }
 
 // canonical tells whether a path has no empty, "." or ".." element. The mux would match another path than the one that access rules and

@@ -31,6 +31,11 @@ type Service struct {
 	Rewrite func(r *http.Request, path string) string
 	// Admit may turn away a caller whose token is good, before any rule is asked; nil: nobody.
 	Admit func(r *Request) error
+	// Plain gives the service the manners of Flask: paths that do not exist are told to anybody, OPTIONS is answered, a body that is
+	// missing is an empty object.
+	Plain bool
+	// Header stands on every answer.
+	Header map[string]string
 	// RequestIDHeader is an older name of x-openstack-request-id that the service sends as well (nova: x-compute-request-id).
 	RequestIDHeader string
 	// BodyLimit is the largest JSON body in bytes; 0 means 1 MiB.
@@ -55,6 +60,7 @@ type Dialect struct {
 	Forbidden        func(r *Request, rule string) *fault.Error // a rule refused
 	BadJSON          func(r *Request, err error) *fault.Error   // the body is not JSON, or not an object
 	Invalid          func(r *Request, e *schema.Error) *fault.Error
+	NotJSON          func(r *Request) *fault.Error // the body is of another content type; nil: it may be
 	TooLarge         func(r *Request) *fault.Error
 }
 
@@ -154,7 +160,7 @@ func Handle[In, Out any](method, path string, rule Rule, code int, h func(contex
 		if rt.stream {
 			in = any(&Stream{Body: r.HTTP.Body, Size: r.HTTP.ContentLength, ContentType: r.HTTP.Header.Get("Content-Type")}).(In)
 		} else if rt.wantsBody {
-			if err := r.decode(&in, rt); err != nil {
+			if err := r.decode(&in, *r.route); err != nil {
 				return nil, err
 			}
 		}

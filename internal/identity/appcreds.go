@@ -263,6 +263,9 @@ func (s *Service) accessRuleOf(tx *db.Tx, user string, given doc) (doc, error) {
 		if d != nil {
 			return show(d), nil
 		}
+		if str(given, "path") == "" || str(given, "method") == "" || str(given, "service") == "" {
+			return nil, s.accessRule.notFound(id)
+		}
 	} else {
 		id = newID()
 	}

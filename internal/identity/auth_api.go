@@ -275,6 +275,11 @@ func (s *Service) proveAppCred(ctx context.Context, r *api.Request, data doc, p 
 		return "", err
 	}
 	tried(r, user)
+	if v, given := data["secret"]; given && v != nil {
+		if _, isText := v.(string); !isText {
+			return "", expecting("string", "password")
+		}
+	}
 	ok, err := s.passwords.verify(ctx, hash, str(data, "secret"))
 	if err != nil {
 		return "", err

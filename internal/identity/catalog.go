@@ -138,17 +138,20 @@ func (c *catalog) render(public, project, user string) ([]byte, error) {
 			return b, nil
 		}
 	}
-	out := make([]catalogService, len(c.services))
-	for i, svc := range c.services {
-		out[i] = svc
-		out[i].Endpoints = []catalogEndpoint{}
-		for _, e := range svc.Endpoints {
+	out := make([]catalogService, 0, len(c.services))
+	for _, svc := range c.services {
+		all := svc.Endpoints
+		svc.Endpoints = []catalogEndpoint{}
+		for _, e := range all {
 			u, ok := formatURL(e.URL, public, project, user)
 			if !ok || filtered && !slices.Contains(only, e.ID) {
 				continue
 			}
 			e.URL = u
-			out[i].Endpoints = append(out[i].Endpoints, e)
+			svc.Endpoints = append(svc.Endpoints, e)
+		}
+		if len(svc.Endpoints) > 0 || !filtered { // a filter leaves services out with their endpoints (keystone/catalog/core.py)
+			out = append(out, svc)
 		}
 	}
 	b, err := json.Marshal(out)

@@ -161,7 +161,7 @@ func (s *Service) insertCredential(tx *db.Tx, r *api.Request, d doc) (doc, error
 	}
 	if err := s.credential.insert(tx, stored); err != nil {
 		if db.IsConflict(err, "") {
-			return nil, duplicate("credential", "id", str(d, "id"))
+			return nil, duplicate("credential", "ID", str(d, "id"))
 		}
 		return nil, err
 	}

@@ -64,7 +64,16 @@ func (s *Service) resolveTrust(tx *db.Tx, se *session) error {
 			return forbidden(refused("there is no role %s any more", id))
 		}
 	}
-	se.roles, err = expandRoles(tx, ids, false)
+	if se.roles, err = expandRoles(tx, ids, false); err != nil {
+		return err
+	}
+	shown := make([]string, len(se.roles))
+	for i, r := range se.roles {
+		shown[i] = r.ID
+	}
+	var w db.Where
+	w.In("id", shown)
+	t.roles, err = s.role.all(tx, &w)
 	return err
 }
 

@@ -119,10 +119,10 @@ func (s *Service) showConfig(ctx context.Context, r *api.Request, _ api.None) (d
 		return nil, err
 	}
 	return inRead(ctx, s, func(tx *db.Tx) (doc, error) {
-		if _, err := s.getDomain(tx, domain); err != nil {
-			return nil, err
-		}
-		if group == "security_compliance" {
+		if group == "security_compliance" { // elsewhere an unknown domain is one without options
+			if _, err := s.getDomain(tx, domain); err != nil {
+				return nil, err
+			}
 			return s.complianceConfig(domain, option)
 		}
 		if err := configKnown(group, option); err != nil {
@@ -282,6 +282,14 @@ func (s *Service) deleteConfig(ctx context.Context, r *api.Request, _ api.None) 
 			return err
 		}
 		if group != "" && len(list) == 0 {
+			// A group that has no option at all is missed before the option.
+			of, err := readConfig(tx, domain, group, "")
+			if err != nil {
+				return err
+			}
+			if len(of) == 0 {
+				option = ""
+			}
 			return configMissing(domain, group, option)
 		}
 		for _, o := range list {

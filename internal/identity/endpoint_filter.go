@@ -69,8 +69,20 @@ func (s *Service) filterPair(rule string, k *kind) func(context.Context, *api.Re
 				if _, err := s.project.get(tx, project); err != nil {
 					return err
 				}
+				if k == s.endpointGroup {
+					_, err := tx.Exec(`INSERT INTO `+table+` (project_id, `+col+`) VALUES ($1,$2)`, project, id)
+					if db.IsConflict(err, "") {
+						return conflict("project_endpoint_group", "Duplicate entry")
+					}
+					return err
+				}
 				_, err := tx.Exec(`INSERT INTO `+table+` (project_id, `+col+`) VALUES ($1,$2) ON CONFLICT DO NOTHING`, project, id)
 				return err
+			}
+			if k == s.endpoint {
+				if _, err := k.get(tx, id); err != nil {
+					return err
+				}
 			}
 			n, err := db.One(tx, db.Value[int64], `SELECT count(*) FROM `+table+` WHERE project_id = $1 AND `+col+` = $2`, project, id)
 			if err != nil {

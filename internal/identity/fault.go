@@ -3,7 +3,9 @@ package identity
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/hanok-cloud/hanok/internal/api"
 	"github.com/hanok-cloud/hanok/internal/api/schema"
@@ -47,8 +49,16 @@ func dialect() api.Dialect {
 		Unauthorized: func(*api.Request) *fault.Error { return unauthorized(nil) },
 		Forbidden:    func(_ *api.Request, rule string) *fault.Error { return forbiddenAction(rule) },
 		NotFound: func(*api.Request) *fault.Error {
-			return fault.NotFound("The requested URL was not found on the server. If you entered the URL manually please check your spelling and try again.")
+			return fault.NotFound("The requested URL was not found on the server. If you entered the URL manually please check your spelling and try again.").Because(noPage{})
 		},
+		MethodNotAllowed: func(r *api.Request) *fault.Error {
+			e := fault.New(http.StatusMethodNotAllowed, "", "The method is not allowed for the requested URL.")
+			if p := strings.Trim(r.HTTP.URL.Path, "/"); strings.HasSuffix("/"+p, "/v3") || p == "identity" {
+				return e.Because(noPage{})
+			}
+			return e
+		},
+		NotJSON: func(*api.Request) *fault.Error { return expecting("application/json", "Content-Type header") },
 		BadJSON: func(*api.Request, error) *fault.Error { return expecting("valid JSON", "request body") },
 		Invalid: func(_ *api.Request, e *schema.Error) *fault.Error { return fault.BadRequest("%s", e.Error()) },
 		TooLarge: func(*api.Request) *fault.Error {
@@ -73,14 +83,31 @@ type authHint map[string][]string
 
 func (authHint) Error() string { return "the method of authentication cannot be used" }
 
+// noPage is the cause of errors that Flask writes, as a page, for no code of keystone's has seen the request.
+type noPage struct{}
+
+func (noPage) Error() string { return "there is nothing at this path" }
+
+func (noPage) write(w http.ResponseWriter, r *api.Request, e *fault.Error) {
+	title := http.StatusText(e.Status)
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(e.Status)
+	if r.HTTP.Method != http.MethodHead {
+		_, _ = fmt.Fprintf(w, "<!doctype html>\n<html lang=en>\n<title>%d %s</title>\n<h1>%s</h1>\n<p>%s</p>\n", e.Status, title, title, e.Message)
+	}
+}
+
 func writeError(w http.ResponseWriter, r *api.Request, e *fault.Error) {
 	if a := new(receiptAnswer); errors.As(e.Cause, &a) {
 		writeReceipt(w, a)
 		return
 	}
+	if p := (noPage{}); errors.As(e.Cause, &p) {
+		p.write(w, r, e)
+		return
+	}
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
-	h.Set("Vary", "X-Auth-Token")
 	if e.Status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", `Keystone uri="`+base(r)+`"`)
 	}

@@ -17,7 +17,7 @@ func newFederationKinds() federationKinds {
 	f := federationKinds{
 		provider: &kind{singular: "identity_provider", plural: "identity_providers", path: "OS-FEDERATION/identity_providers", table: "identity_providers", noun: "Identity Provider",
 			columns: []column{{"domain_id", text}, {"enabled", flag}, {"description", nullVal}, {"authorization_ttl", nullNum}, {"remote_ids", value}},
-			wire: func(_ *Service, d doc) {
+			listed: func(d doc) {
 				links := object(d, "links")
 				links["protocols"] = str(links, "self") + "/protocols"
 			}},
@@ -32,7 +32,7 @@ func newFederationKinds() federationKinds {
 		schema.P("remote_ids", schema.Types("array", "null").Items(schema.Str()).Unique()))
 	f.providerCreate = provider.Extend(schema.P("domain_id", schema.KeystoneID().Nullable())).Closed()
 	f.providerUpdate = provider.MinProps(1).Closed()
-	protocol := schema.Object(schema.P("mapping_id", schema.Str().Len(1, 64)), schema.P("remote_id_attribute", schema.Str().MaxLen(64)))
+	protocol := schema.Object(schema.P("mapping_id", schema.Str().Len(1, 64).Pattern(`^[a-zA-Z0-9-_]+$`)), schema.P("remote_id_attribute", schema.Str().MaxLen(64)))
 	f.protocolCreate, f.protocolUpdate = protocol.Required("mapping_id").Closed(), protocol.MinProps(1).Closed()
 	sp := schema.Object(schema.P("auth_url", schema.KeystoneURL()), schema.P("sp_url", schema.KeystoneURL()), schema.P("description", nullDescription()),
 		schema.P("enabled", boolean()), schema.P("relay_state_prefix", nullDescription()))

@@ -78,6 +78,9 @@ func groupConflict(err error, d doc) error {
 	if !db.IsConflict(err, "") {
 		return err
 	}
+	if str(d, "domain_id") == "" { // a change does not name it
+		return duplicate("group", "name", str(d, "name"))
+	}
 	return duplicate("group", "name", str(d, "name")+" at domain ID "+str(d, "domain_id"))
 }
 
@@ -135,7 +138,7 @@ func (s *Service) updateGroup(ctx context.Context, r *api.Request, in map[string
 		delete(d, "directory_name")
 		got, err := s.group.update(tx, old, d)
 		if err != nil {
-			return nil, groupConflict(err, doc{"name": d["name"], "domain_id": old["domain_id"]})
+			return nil, groupConflict(err, d)
 		}
 		return s.group.member(s, r, got), nil
 	})

@@ -14,6 +14,7 @@ import (
 	"github.com/dlclark/regexp2"
 
 	"github.com/hanok-cloud/hanok/internal/api"
+	"github.com/hanok-cloud/hanok/internal/api/schema"
 	"github.com/hanok-cloud/hanok/internal/db"
 	"github.com/hanok-cloud/hanok/internal/identity/conf"
 	"github.com/hanok-cloud/hanok/internal/identity/oidc"
@@ -124,7 +125,8 @@ func New(o Options) (*Service, error) {
 // API is the route table.
 func (s *Service) API() *api.Service {
 	return &api.Service{Name: "identity", Prefix: "/identity", Aliases: []api.Alias{{From: "/v3", To: "/v3"}}, Routes: s.routes(), Dialect: dialect(),
-		Policy: s.rules, Docs: s.o.Docs, Rewrite: rewrite, BodyLimit: 112 << 10, IgnoresServiceTokens: true, Admit: s.admitted}
+		Policy: s.rules, Docs: s.o.Docs, Rewrite: rewrite, BodyLimit: 112 << 10, IgnoresServiceTokens: true, Admit: s.admitted,
+		Plain: true, Header: map[string]string{"Vary": "X-Auth-Token"}, Schema: schema.KeystoneAPI}
 }
 
 func epochIn(tx *db.Tx) (int64, error) {

@@ -50,6 +50,8 @@ type kind struct {
 	loaded func(d doc)
 	// wire changes a stored document into the one that is sent.
 	wire func(s *Service, d doc)
+	// listed adds what only lists show; nil: nothing.
+	listed func(d doc)
 }
 
 func (k *kind) notFound(id string) *fault.Error {

@@ -142,7 +142,7 @@ func badTimeFilter(q url.Values, name string) error {
 // parseTime reads the forms of ISO 8601 that clients send; without a zone it is UTC.
 func parseTime(s string) (time.Time, error) {
 	var err error
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999", "2006-01-02T15:04:05.999999-0700", "2006-01-02T15:04Z07:00", "2006-01-02 15:04:05.999999", "2006-01-02"} {
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999", "2006-01-02T15:04:05.999999-0700", "2006-01-02T15:04Z07:00", "2006-01-02 15:04:05.999999", "2006-01-02", "2006-01", "2006"} {
 		var t time.Time
 		if t, err = time.Parse(layout, s); err == nil {
 			return t.UTC(), nil
@@ -185,6 +185,11 @@ func (s *Service) list(ctx context.Context, r *api.Request, l listing) (api.JSON
 	}
 	key := fmt.Sprintf("list|%d|", limit) + l.kind.singular + "|" + l.path + "|" + l.where.SQL() + fmt.Sprintf("%q", l.where.Args()) + "|" + base(r) + "|" + selfURL(r)
 	return recall(ctx, s, r, key, func(b api.JSON) int { return len(b) }, func(tx *db.Tx) (api.JSON, error) {
+		if marker != "" {
+			if _, err := l.kind.get(tx, marker); err != nil {
+				return nil, fault.NotFound("Marker %s could not be found.", marker).Because(err)
+			}
+		}
 		docs, ids, err := s.collect(tx, r, &l, checks, limit)
 		if err != nil {
 			return nil, err
@@ -259,7 +264,11 @@ func (s *Service) encode(r *api.Request, l *listing, d doc) ([]byte, error) {
 		moved.path = l.path
 		k = &moved
 	}
-	return api.Marshal(k.linked(s, base(r), d), api.Version{})
+	out := k.linked(s, base(r), d)
+	if k.listed != nil {
+		k.listed(out)
+	}
+	return api.Marshal(out, api.Version{})
 }
 
 type revised struct {

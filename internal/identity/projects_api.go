@@ -308,6 +308,9 @@ func (s *Service) setTags(ctx context.Context, r *api.Request, rule string, chan
 		if err != nil {
 			return nil, err
 		}
+		if immutable(p) {
+			return nil, immutableTags(rule, str(p, "id"))
+		}
 		tags, err := change(tagsOf(p))
 		if err != nil {
 			return nil, err
@@ -316,6 +319,15 @@ func (s *Service) setTags(ctx context.Context, r *api.Request, rule string, chan
 		_, err = s.project.update(tx, p, doc{"tags": append([]string{}, tags...)})
 		return tags, err
 	})
+}
+
+// immutableTags refuses a change of a protected project's tags (keystone/resource/core.py).
+func immutableTags(rule, id string) error {
+	verb := map[string]string{"identity:create_project_tag": "create", "identity:update_project_tags": "update"}[rule]
+	if verb == "" {
+		return fault.Forbidden("Cannot delete project tags for %s, project is immutable. Set \"immutable\" option to false before creating project tags.", id)
+	}
+	return fault.Forbidden("Cannot %s project tags for %s, project is immutable. Set \"immutable\" option to false before creating project tags.", verb, id)
 }
 
 func (s *Service) replaceTags(ctx context.Context, r *api.Request, in map[string]any) (doc, error) {
@@ -362,6 +374,7 @@ func (s *Service) addTag(ctx context.Context, r *api.Request, _ api.None) (api.N
 	})
 	if err == nil {
 		r.Header().Set("Location", base(r)+"/"+r.Path("project_id")+"/tags/"+tag)
+		r.Header().Set("Content-Type", "text/html; charset=utf-8") // Flask's, of an answer without a body
 	}
 	return api.None{}, err
 }

@@ -102,8 +102,8 @@ func TestAssignments(t *testing.T) {
 		if r := c.must(200, "GET", "/v3/users/"+user+"/projects", ""); len(r.at("projects").([]any)) != 2 {
 			t.Error(r.raw)
 		}
-		for q, want := range map[string]string{"effective&group.id=x": "Combining effective and group filter will always result in an empty list.", "user.id=a&group.id=b": "Specify a user or group, not both",
-			"include_subtree": "scope.project.id must be specified if include_subtree is also specified"} {
+		for q, want := range map[string]string{"effective&group.id=x": "Combining effective and group filter will always result in an empty list.", "user.id=a&group.id=b": "{'group.id': 'b', 'user.id': 'a'} is valid under each of {'required': ['group.id']}, {'required': ['user.id']}",
+			"include_subtree": "'scope.project.id' is a dependency of 'include_subtree'"} {
 			if r := c.must(400, "GET", "/v3/role_assignments?"+q, ""); r.message() != want {
 				t.Error(r.raw)
 			}

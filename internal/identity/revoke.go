@@ -5,6 +5,7 @@ import (
 
 	"github.com/hanok-cloud/hanok/internal/api"
 	"github.com/hanok-cloud/hanok/internal/db"
+	"github.com/hanok-cloud/hanok/internal/fault"
 )
 
 // revocation is a line of OS-REVOKE's list.
@@ -64,7 +65,7 @@ func (s *Service) listRevocations(ctx context.Context, r *api.Request, _ api.Non
 			if err := row.Scan(&v.audit, &v.user, &v.project, &v.domain, &at); err != nil {
 				return err
 			}
-			e := doc{"issued_before": isoTime(at)}
+			e := doc{"issued_before": isoTime(at), "revoked_at": isoTime(at)}
 			for name, value := range map[string]string{"audit_id": v.audit, "user_id": v.user, "project_id": v.project, "domain_id": v.domain} {
 				if value != "" {
 					e[name] = value
@@ -84,7 +85,7 @@ func revokedSince(v string) (int64, error) {
 	}
 	t, err := parseTime(v)
 	if err != nil {
-		return 0, expecting("since", "a timestamp").Because(err)
+		return 0, fault.BadRequest("invalidate date format %s", v).Because(err)
 	}
 	return t.UnixMicro(), nil
 }

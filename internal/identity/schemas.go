@@ -15,7 +15,6 @@ func boolean() *schema.Schema { return schema.Bool().Enum(true, false, nil) }
 
 func nullBoolean() *schema.Schema { return schema.Types("boolean", "null").Enum(true, false, nil) }
 
-func description() *schema.Schema     { return schema.Str() }
 func nullDescription() *schema.Schema { return schema.Types("string", "null") }
 
 func options(props ...schema.Property) *schema.Schema {
@@ -52,7 +51,7 @@ func (sc *schemas) people() {
 	sc.tags = schema.Array(sc.tag).Required().MaxItems(80).Unique()
 	project := schema.Object(schema.P("description", nullDescription()), schema.P("domain_id", schema.KeystoneID().Nullable()), schema.P("enabled", boolean()), schema.P("is_domain", boolean()),
 		schema.P("parent_id", schema.KeystoneID().Nullable()), schema.P("name", shortName), schema.P("tags", sc.tags), schema.P("options", immutableOption()))
-	sc.projectCreate, sc.projectUpdate = project.Required("name").Open(), project.MinProps(1).Open()
+	sc.projectCreate, sc.projectUpdate = project.Required("name").Open(), project.Open()
 	domain := schema.Object(schema.P("description", nullDescription()), schema.P("enabled", boolean()), schema.P("name", shortName), schema.P("tags", sc.tags))
 	sc.domainCreate, sc.domainUpdate = domain.Required("name").Open(), domain.MinProps(1).Open()
 	protocol := schema.Object(schema.P("protocol_id", schema.Str()), schema.P("unique_id", schema.Str())).Required("protocol_id", "unique_id")
@@ -63,7 +62,7 @@ func (sc *schemas) people() {
 	sc.passwordChange = schema.Object(schema.P("original_password", schema.Str()), schema.P("password", schema.Str())).Required("original_password", "password").Closed()
 	group := schema.Object(schema.P("description", nullDescription()), schema.P("domain_id", schema.KeystoneID()), schema.P("name", name))
 	sc.groupCreate, sc.groupUpdate = group.Required("name").Open(), group.MinProps(1).Open()
-	role := schema.Object(schema.P("name", name), schema.P("description", description()), schema.P("options", immutableOption()))
+	role := schema.Object(schema.P("name", name), schema.P("description", nullDescription()), schema.P("options", immutableOption()))
 	sc.roleCreate, sc.roleUpdate = role.Required("name").Open(), role.MinProps(1).Open()
 }
 
@@ -83,16 +82,16 @@ func (sc *schemas) delegations() {
 	sc.credentialUpdate = schema.Object(schema.P("blob", schema.Str())).Closed().Required("blob")
 	consumer := schema.Object(schema.P("description", nullDescription()))
 	sc.consumerCreate = consumer.Open()
-	sc.consumerUpdate = schema.AllOf(schema.Not(schema.Any().Required("secret")), consumer.MinProps(1).Open())
+	sc.consumerUpdate = consumer.Not(schema.Any().Required("secret")).MinProps(1).Open()
 }
 
 // catalogs are the schemas of keystone/{catalog,policy,limit}/schema.py.
 func (sc *schemas) catalogs() {
-	region := schema.Object(schema.P("description", nullDescription()), schema.P("id", schema.Str()), schema.P("parent_region_id", schema.Types("string", "null")))
+	region := schema.Object(schema.P("description", nullDescription().Set("description", "The resource description.")), schema.P("id", schema.Str()), schema.P("parent_region_id", schema.Types("string", "null")))
 	sc.regionCreate, sc.regionUpdate = region.Open(), region.MinProps(1).Open()
 	service := schema.Object(schema.P("enabled", boolean()), schema.P("name", schema.KeystoneName()), schema.P("type", schema.Str().Len(1, 255)))
 	sc.serviceCreate, sc.serviceUpdate = service.Required("type").Open(), service.MinProps(1).Open()
-	endpoint := schema.Object(schema.P("enabled", boolean()), schema.P("interface", schema.Str().Enum("admin", "internal", "public")), schema.P("region_id", schema.Str()), schema.P("region", schema.Str()),
+	endpoint := schema.Object(schema.P("enabled", boolean()), schema.P("interface", schema.Str().Enum("admin", "internal", "public")), schema.P("region_id", nullDescription()), schema.P("region", nullDescription()),
 		schema.P("service_id", schema.Str()), schema.P("url", schema.KeystoneURL()))
 	sc.endpointCreate, sc.endpointUpdate = endpoint.Required("interface", "service_id", "url").Open(), endpoint.MinProps(1).Open()
 	group := schema.Object(schema.P("description", nullDescription()), schema.P("filters", schema.Types("object")), schema.P("name", schema.KeystoneName()))

@@ -254,7 +254,8 @@ func TestServiceIdentityEscalation(t *testing.T) {
 		m.attack("unrestricted", m.token, "POST", m.creds, credBody(`,"unrestricted":true`), 400)
 		m.attack("another person's", m.token, "POST", "/v3/users/"+other+"/application_credentials", credBody(""), 403)
 		hijacked := c.create("project", `{"name":"target"}`)
-		id, _ := m.machine(m.token, "elsewhere", `,"project_id":"`+hijacked+`","user_id":"`+other+`","roles":[{"name":"reader"}]`)
+		id, _ := m.machine(m.token, "elsewhere", `,"project_id":"`+hijacked+`","roles":[{"name":"reader"}]`)
+		m.attack("another person's by the body", m.token, "POST", m.creds, credBody(`,"user_id":"`+other+`"`), 400)
 		if r := m.as(m.token, 200, "GET", m.creds+"/"+id, ""); r.str("application_credential.project_id") != m.project || r.str("application_credential.user_id") != m.service {
 			t.Error("body members made it another one's: ", r.raw)
 		}

@@ -60,6 +60,7 @@ type trustScope struct {
 	id, trustor, trustee string
 	impersonation        bool
 	trustorAccount       account
+	roles                []doc // the session's, whole
 }
 
 type appCredScope struct {

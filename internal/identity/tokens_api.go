@@ -67,7 +67,7 @@ type tokenBody struct {
 	Domain    *named          `json:"domain,omitempty"`
 	Project   *tokenProject   `json:"project,omitempty"`
 	IsDomain  *bool           `json:"is_domain,omitempty"`
-	Roles     *[]roleRef      `json:"roles,omitempty"`
+	Roles     any             `json:"roles,omitempty"` // of *[]roleRef, or []doc
 	Trust     *tokenTrust     `json:"OS-TRUST:trust,omitempty"`
 	OAuth     *tokenOAuth     `json:"OS-OAUTH1,omitempty"`
 	AppCred   *tokenAppCred   `json:"application_credential,omitempty"`
@@ -101,7 +101,7 @@ func (se *session) body() tokenBody {
 		if se.trust.impersonation {
 			b.User = userBody(se.trust.trustorAccount)
 		}
-		b.Roles = &roles
+		b.Roles = append([]doc{}, se.trust.roles...) // upstream shows them whole (keystone/models/token_model.py, _get_trust_roles)
 	case se.project != nil:
 		b.IsDomain, b.Roles = &se.project.isDomain, &roles
 	}
@@ -212,7 +212,7 @@ func (s *Service) subject(ctx context.Context, r *api.Request) (*session, error)
 	if se.appCred != nil && se.appCred.restrictedBy {
 		// Middleware that does not know access rules would not enforce them.
 		if v, err := strconv.ParseFloat(r.HTTP.Header.Get("OpenStack-Identity-Access-Rules"), 64); err != nil || v < 1 {
-			return nil, fault.NotFound("Could not find token: %s.", id)
+			return nil, fault.NotFound("Failed to validate token")
 		}
 	}
 	return se, nil

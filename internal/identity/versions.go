@@ -33,14 +33,11 @@ func v3(r *api.Request) version {
 }
 
 func (s *Service) listVersions(_ context.Context, r *api.Request, _ api.None) (map[string]map[string][]version, error) {
-	h := r.Header()
-	h.Set("Location", base(r)+"/")
-	h.Set("Vary", "X-Auth-Token")
+	r.Header().Set("Location", base(r)+"/")
 	return map[string]map[string][]version{"versions": {"values": {v3(r)}}}, nil
 }
 
 func (s *Service) showVersion(_ context.Context, r *api.Request, _ api.None) (map[string]version, error) {
-	r.Header().Set("Vary", "X-Auth-Token")
 	return map[string]version{"version": v3(r)}, nil
 }
 

@@ -34,7 +34,7 @@ func (e *Error) Error() string {
 		return e.NovaQueryMessage()
 	case e.d == Nova:
 		return e.NovaMessage()
-	case e.d == Cinder:
+	case e.d == Cinder, e.d == KeystoneAPI: // keystone's is a copy, which says the same of queries
 		return e.CinderMessage()
 	case e.d == Keystone:
 		return e.KeystoneMessage()

@@ -24,6 +24,13 @@ func (d Dialect) format(name string) FormatFunc {
 		if name == "uuid" {
 			return plain(isUUIDLike)
 		}
+	case KeystoneAPI:
+		switch name {
+		case "uuid":
+			return lenient(isUUIDLike)
+		case "date-time":
+			return lenient(isISOTime)
+		}
 	}
 	return libraryFormat(name)
 }

@@ -9,9 +9,9 @@ import (
 // checked reports whether a keyword checks anything.
 func checked(name string) bool {
 	switch name {
-	case "type", "properties", "patternProperties", "additionalProperties", "required", "dependencies", "minProperties", "maxProperties",
+	case "type", "properties", "patternProperties", "additionalProperties", "required", "dependencies", "dependentRequired", "minProperties", "maxProperties",
 		"minLength", "maxLength", "pattern", "format", "enum", "minimum", "maximum", "items", "additionalItems", "minItems", "maxItems", "uniqueItems",
-		"allOf", "anyOf", "oneOf", "not":
+		"allOf", "anyOf", "oneOf", "not", "if":
 		return true
 	}
 	return false
@@ -26,6 +26,10 @@ func (r run) check(k *keyword, v any, s *Schema) []*Error {
 		return checkEnum(k.arg.([]any), v)
 	case "allOf", "anyOf", "oneOf", "not":
 		return r.checkCombination(k, v)
+	case "if":
+		if pair := k.arg.(conditional); r.valid(pair.when, v) {
+			return r.descend(pair.then, v, nil, "then")
+		}
 	case "minLength", "maxLength", "pattern":
 		if text, ok := v.(string); ok {
 			return checkString(k, text)
@@ -38,7 +42,7 @@ func (r run) check(k *keyword, v any, s *Schema) []*Error {
 		if list, ok := asArray(v); ok {
 			return r.checkArray(k, v, list, s)
 		}
-	case "properties", "patternProperties", "additionalProperties", "required", "dependencies", "minProperties", "maxProperties":
+	case "properties", "patternProperties", "additionalProperties", "required", "dependencies", "dependentRequired", "minProperties", "maxProperties":
 		if o, ok := asObject(v); ok {
 			return r.checkObject(k, v, o, s)
 		}

@@ -24,6 +24,8 @@ func (r run) checkObject(k *keyword, v any, o object, s *Schema) []*Error {
 			return nil
 		}
 		return checkDependencies(k.arg.([]dependency), o)
+	case "dependentRequired":
+		return checkDependencies(k.arg.([]dependency), o)
 	case "minProperties":
 		if len(o.names) < k.arg.(int) {
 			return fail("%s does not have enough properties", PyRepr(v))

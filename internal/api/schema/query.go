@@ -2,7 +2,7 @@ package schema
 
 import "net/url"
 
-// ValidateQuery checks a query string. Nova's schemas see every parameter as a list of its values, placement's as its last value.
+// ValidateQuery checks a query string. Nova's schemas see every parameter as a list of its values, placement's as its last value, keystone's as its first.
 func (d Dialect) ValidateQuery(s *Schema, query url.Values) *Error {
 	doc := make(map[string]any, len(query))
 	for name, values := range query {
@@ -10,6 +10,10 @@ func (d Dialect) ValidateQuery(s *Schema, query url.Values) *Error {
 			if n := len(values); n > 0 {
 				doc[name] = values[n-1]
 			}
+			continue
+		}
+		if d == KeystoneAPI && len(values) > 0 {
+			doc[name] = values[0]
 			continue
 		}
 		doc[name] = values

@@ -111,6 +111,9 @@ func AllOf(schemas ...*Schema) *Schema { return Any().with("allOf", slices.Clone
 // Not accepts what s does not.
 func Not(s *Schema) *Schema { return Any().with("not", s) }
 
+// Not says the same beside other keywords.
+func (s *Schema) Not(t *Schema) *Schema { return s.with("not", t) }
+
 // Props sets the properties.
 func (s *Schema) Props(props ...Property) *Schema { return s.with("properties", slices.Clone(props)) }
 
@@ -185,6 +188,16 @@ func (s *Schema) MaxProps(n int) *Schema { return s.with("maxProperties", n) }
 func (s *Schema) DependsOn(name string, on ...string) *Schema {
 	deps, _ := s.get("dependencies").([]dependency)
 	return s.with("dependencies", append(slices.Clone(deps), dependency{name, slices.Clone(on)}))
+}
+
+// IfThen asks more of documents that a schema admits (the newest draft's if and then).
+func (s *Schema) IfThen(when, then *Schema) *Schema { return s.with("if", conditional{when, then}) }
+
+type conditional struct{ when, then *Schema }
+
+// Needs says the same in the newest draft's words.
+func (s *Schema) Needs(name string, on ...string) *Schema {
+	return s.with("dependentRequired", []dependency{{name, slices.Clone(on)}})
 }
 
 type dependency struct {

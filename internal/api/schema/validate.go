@@ -12,16 +12,18 @@ const (
 	Cinder
 	Glance
 	Placement
+	// KeystoneAPI is keystone's second validator, which its routes ask before anything else (keystone/api/validation, since 2025.1).
+	KeystoneAPI
 )
 
 // newDraft reports whether the dialect's schemas are read by the newest draft, which jsonschema.validate() falls back to, and not by draft 4.
-func (d Dialect) newDraft() bool { return d == Glance || d == Placement }
+func (d Dialect) newDraft() bool { return d == Glance || d == Placement || d == KeystoneAPI }
 
-// textNumbers reports whether bounds also apply to numbers written as text (nova/api/validation/validators.py).
-func (d Dialect) textNumbers() bool { return d == Nova || d == Cinder }
+// textNumbers reports whether bounds also apply to numbers written as text (nova/api/validation/validators.py, and its copies).
+func (d Dialect) textNumbers() bool { return d == Nova || d == Cinder || d == KeystoneAPI }
 
 // Validate checks a decoded document (Decode's, or map[string]any with json.Number). It returns nil when the document is valid. Keystone, nova and cinder
-// report the first error, glance and placement jsonschema's best match.
+// report the first error, glance, placement and keystone's routes jsonschema's best match.
 func (d Dialect) Validate(s *Schema, v any) *Error {
 	r := run{d: d, all: d.newDraft()}
 	errs := r.errors(s, v)

@@ -309,8 +309,17 @@ func TestDirectoryDelegation(t *testing.T) {
 		}
 
 		ec2 := o.as(token, 201, "POST", "/v3/users/"+alice+"/credentials/OS-EC2", `{"tenant_id":"`+p+`"}`)
-		if ec2.str("credential.user_id") != alice {
-			t.Error(ec2.raw)
+		service := o.serviceToken()
+		signed := func() reply {
+			return o.send(service, "POST", "/v3/ec2tokens", ec2Body(ec2.str("credential.access"), ec2.str("credential.secret"), o.now()))
+		}
+		if r := signed(); r.code != 200 || r.str("token.user.id") != alice {
+			t.Error(r.code, r.raw)
+		}
+		o.must(201, "POST", "/v3/credentials", `{"credential":{"type":"totp","user_id":"`+bob+`","blob":"`+totpSecret+`"}}`)
+		passcode := identity.TOTPCode(totpSecret, o.now().Unix()/30)
+		if _, r := o.loginWith(`{"auth":{"identity":{"methods":["totp"],"totp":{"user":{"name":"bob","domain":{"name":"corp"},"passcode":"` + passcode + `"}}}}}`); r.code != 201 || r.str("token.user.id") != bob {
+			t.Error(r.code, r.raw)
 		}
 
 		// Disabled in the directory: as soon as what was said before is too old, nothing that hangs on the account is good.
@@ -327,6 +336,10 @@ func TestDirectoryDelegation(t *testing.T) {
 			}
 		}
 		if _, r := byCred(`"id":"` + cred + `"`); r.code != 401 {
+			t.Errorf("%d %s", r.code, r.raw)
+		}
+		service = o.login("nova", "nova", project("service"))
+		if r := signed(); r.code != 401 {
 			t.Errorf("%d %s", r.code, r.raw)
 		}
 		dir.Set(slapdtest.UserDN("alice"), "title", "TRUE")

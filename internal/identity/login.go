@@ -69,10 +69,12 @@ func (s *Service) loginUser(ctx context.Context, r *api.Request, data doc) (ref 
 	if _, ok := data["user"]; !ok {
 		return nil, u, expecting("user", "None") // upstream does not know yet which method it is
 	}
-	if ref, err = s.settled(ctx, r, object(data, "user")); err != nil {
+	ref = object(data, "user")
+	known, err := s.settled(ctx, r, ref)
+	if err != nil {
 		return nil, u, err
 	}
-	u, err = recall(ctx, s, r, "user|"+accountOf(ref), small[knownUser], func(tx *db.Tx) (knownUser, error) { return s.findUser(tx, ref) })
+	u, err = recall(ctx, s, r, "user|"+accountOf(known), small[knownUser], func(tx *db.Tx) (knownUser, error) { return s.findUser(tx, known) })
 	return ref, u, err
 }
 

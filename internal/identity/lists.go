@@ -22,6 +22,8 @@ type listing struct {
 	exprs   map[string]string // what stands for a column that is not what it shows
 	where   db.Where
 	keep    func(doc) bool // nil: all
+	// only is what ids it is of, in order; nil: any. They are as fresh as the request, so that the answer is not kept.
+	only *[]string
 	// prefix of the members' links where it is not the kind's path.
 	path string
 }
@@ -150,6 +152,9 @@ func parseTime(s string) (time.Time, error) {
 	return time.Time{}, err
 }
 
+// maxIn is how many values one condition lists: SQLite takes 32,766 arguments.
+const maxIn = 512
+
 // maxPage is keystone's max_db_limit.
 const maxPage = 1000
 
@@ -179,14 +184,18 @@ func (s *Service) list(ctx context.Context, r *api.Request, l listing) (api.JSON
 	if marker != "" {
 		l.where.Add("id > ?", marker)
 	}
-	key := "list|" + l.kind.singular + "|" + l.path + "|" + l.where.SQL() + fmt.Sprintf("%q", l.where.Args()) + "|" + base(r) + "|" + selfURL(r)
-	return recall(ctx, s, r, key, func(b api.JSON) int { return len(b) }, func(tx *db.Tx) (api.JSON, error) {
+	work := func(tx *db.Tx) (api.JSON, error) {
 		docs, ids, err := s.collect(tx, r, &l, checks, limit)
 		if err != nil {
 			return nil, err
 		}
 		return s.wrap(r, l.kind.plural, docs, ids, limit), nil
-	})
+	}
+	if l.only != nil {
+		return inRead(ctx, s, work)
+	}
+	key := "list|" + l.kind.singular + "|" + l.path + "|" + l.where.SQL() + fmt.Sprintf("%q", l.where.Args()) + "|" + base(r) + "|" + selfURL(r)
+	return recall(ctx, s, r, key, func(b api.JSON) int { return len(b) }, work)
 }
 
 // collect gathers a list's documents.
@@ -194,7 +203,12 @@ func (s *Service) collect(tx *db.Tx, r *api.Request, l *listing, checks []func(d
 	if len(checks) == 0 {
 		return s.cached(tx, r, l, limit)
 	}
-	all, err := l.kind.all(tx, &l.where)
+	all := []doc{}
+	err = l.each(func(w *db.Where) error {
+		part, err := l.kind.all(tx, w)
+		all = append(all, part...)
+		return err
+	})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -263,36 +277,60 @@ type revised struct {
 	rev int64
 }
 
+// each calls fn with the conditions of the list, or with those of its parts where its ids are given.
+func (l *listing) each(fn func(*db.Where) error) error {
+	if l.only == nil {
+		return fn(&l.where)
+	}
+	for chunk := range slices.Chunk(*l.only, maxIn) {
+		w := l.where
+		if err := fn(w.In("id", padded(chunk))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // cached collects the documents of a list, one more than limit.
 func (s *Service) cached(tx *db.Tx, r *api.Request, l *listing, limit int) (docs [][]byte, ids []string, err error) {
-	query := `SELECT id, revision FROM ` + l.kind.table + l.where.SQL() + ` ORDER BY id`
-	if limit > 0 {
-		query += ` LIMIT ` + strconv.Itoa(limit+1)
-	}
-	rows, err := db.All(tx, func(row db.Row) (revised, error) {
-		var v revised
-		err := row.Scan(&v.id, &v.rev)
-		return v, err
-	}, query, l.where.Args()...)
+	var rows []revised
+	err = l.each(func(w *db.Where) error {
+		query := `SELECT id, revision FROM ` + l.kind.table + w.SQL() + ` ORDER BY id`
+		if limit > 0 {
+			query += ` LIMIT ` + strconv.Itoa(limit+1)
+		}
+		part, err := db.All(tx, func(row db.Row) (revised, error) {
+			var v revised
+			err := row.Scan(&v.id, &v.rev)
+			return v, err
+		}, query, w.Args()...)
+		rows = append(rows, part...)
+		return err
+	})
 	if err != nil {
 		return nil, nil, err
+	}
+	if limit > 0 {
+		rows = rows[:min(len(rows), limit+1)]
 	}
 	view := l.kind.singular + l.path + base(r)
 	docs, ids = make([][]byte, len(rows)), make([]string, len(rows))
 	var missing []string
+	at := map[string]int{} // where the missing ones belong
 	for i, v := range rows {
 		ids[i] = v.id
 		if docs[i] = s.o.Docs.Get(api.DocKey{ID: v.id, Revision: v.rev, View: view}); docs[i] == nil {
 			missing = append(missing, v.id)
+			at[v.id] = i
 		}
 	}
-	for chunk := range slices.Chunk(missing, 500) {
-		found, err := l.kind.all(tx, (&db.Where{}).In("id", chunk))
+	for chunk := range slices.Chunk(missing, maxIn) {
+		found, err := l.kind.all(tx, (&db.Where{}).In("id", padded(chunk)))
 		if err != nil {
 			return nil, nil, err
 		}
 		for _, d := range found {
-			i := slices.Index(ids, str(d, "id"))
+			i := at[str(d, "id")]
 			if docs[i], err = s.encode(r, l, d); err != nil {
 				return nil, nil, err
 			}

@@ -33,6 +33,13 @@ func (s *Service) listUsers(ctx context.Context, r *api.Request, _ api.None) (ap
 	}
 	l := listing{kind: s.user, filters: []string{"domain_id", "enabled", "name", "password_expires_at"}}
 	narrowUsers(r, &l)
+	if name := r.Query().Get("name"); name != "" {
+		ids, err := inRead(ctx, s, func(tx *db.Tx) ([]string, error) { return usersNamed(tx, name) })
+		if err != nil {
+			return nil, err
+		}
+		l.only = &ids
+	}
 	if q := r.Query(); !q.Has("name") && !isTrue(q.Get("service_identities")) { // they are no people
 		l.where.Add("id NOT IN (SELECT user_id FROM identity_service_users)")
 	}
@@ -229,8 +236,7 @@ func (s *Service) listUserProjects(ctx context.Context, r *api.Request, _ api.No
 	if err != nil {
 		return nil, err
 	}
-	l := listing{kind: s.project, filters: []string{"domain_id", "enabled", "name"}}
-	l.where.In("id", ids)
+	l := listing{kind: s.project, filters: []string{"domain_id", "enabled", "name"}, only: &ids}
 	return s.list(ctx, r, l)
 }
 
@@ -269,8 +275,7 @@ func (s *Service) authProjects(ctx context.Context, r *api.Request, _ api.None) 
 	if err != nil {
 		return nil, err
 	}
-	l := listing{kind: s.project}
-	l.where.In("id", ids)
+	l := listing{kind: s.project, only: &ids}
 	return s.list(ctx, r, l)
 }
 
@@ -282,8 +287,7 @@ func (s *Service) authDomains(ctx context.Context, r *api.Request, _ api.None) (
 	if err != nil {
 		return nil, err
 	}
-	l := listing{kind: s.domain}
-	l.where.In("id", ids)
+	l := listing{kind: s.domain, only: &ids}
 	return s.list(ctx, r, l)
 }
 

@@ -140,7 +140,7 @@ func TestNothingIsSearchedFromEndToEnd(t *testing.T) {
 		c := newCloud(t, d)
 		f := c.fill(small)
 		own := c.send("", "POST", "/v3/auth/tokens", loginBody(f)).header.Get("X-Subject-Token")
-		all := map[string]string{"projects-page": "identity_projects", "users-page": "identity_users"}
+		all := map[string]string{"projects-page": "identity_projects", "users-page": "identity_users", "users-all": "identity_users"}
 		for i, q := range scaleRequests(f, c.role("admin")) {
 			token := c.admin
 			if q.own {

@@ -196,6 +196,7 @@ func scaleRequests(d filled, role string) []scaleRequest {
 		{name: "domains", method: "GET", path: "/v3/domains", code: 200},
 		{name: "projects-page", method: "GET", path: "/v3/projects?limit=100", code: 200},
 		{name: "users-page", method: "GET", path: "/v3/users?limit=100", code: 200},
+		{name: "users-all", method: "GET", path: "/v3/users", code: 200},
 		{name: "children", method: "GET", path: "/v3/projects?parent_id=" + d.project, code: 200},
 		{name: "assignments-of-user", method: "GET", path: "/v3/role_assignments?user.id=" + d.user + "&include_names", code: 200},
 		{name: "assignments-of-project", method: "GET", path: "/v3/role_assignments?scope.project.id=" + d.project + "&include_names", code: 200},

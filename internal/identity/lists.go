@@ -155,19 +155,33 @@ func parseTime(s string) (time.Time, error) {
 // maxIn is how many values one condition lists: SQLite takes 32,766 arguments.
 const maxIn = 512
 
-// maxPage is keystone's max_db_limit.
-const maxPage = 1000
-
-// page reads limit and marker. A list without limit is complete, as upstream's is without list_limit.
-func page(q url.Values) (limit int, marker string, err error) {
+// page reads limit and marker. A list without limit is as long as list_limit, or complete.
+func (s *Service) page(q url.Values, l *listing) (limit int, marker string, err error) {
+	limit = s.listLimit(l)
 	if v := q.Get("limit"); v != "" {
 		limit, err = strconv.Atoi(v)
 		if err != nil || limit < 0 {
 			return 0, "", fault.BadRequest("Invalid input for field 'limit': %s is not a non-negative integer.", strconv.Quote(v))
 		}
-		limit = min(limit, maxPage)
 	}
-	return limit, q.Get("marker"), nil
+	return min(limit, s.o.Conf.Default.MaxDBLimit), q.Get("marker"), nil
+}
+
+// listLimit is list_limit as keystone's drivers find it (keystone/identity/backends/base.py, _get_list_limit, and its like); 0: none. Lists of a user's
+// projects and the like are not limited (keystone/api/users.py, UserProjectsResource).
+func (s *Service) listLimit(l *listing) int {
+	c := s.o.Conf
+	switch l.kind.plural {
+	case s.user.plural, s.group.plural:
+		return cmp.Or(c.Identity.ListLimit, c.Default.ListLimit)
+	case s.project.plural, s.domain.plural:
+		if l.only == nil {
+			return cmp.Or(c.Resource.ListLimit, c.Default.ListLimit)
+		}
+	case s.role.plural:
+		return cmp.Or(c.Role.ListLimit, c.Default.ListLimit)
+	}
+	return 0
 }
 
 // list answers a list request: from the memo while nothing has changed, else from (id, revision) pairs and the documents that are cached under
@@ -177,7 +191,7 @@ func (s *Service) list(ctx context.Context, r *api.Request, l listing) (api.JSON
 	if l.keep != nil {
 		checks = append(checks, l.keep)
 	}
-	limit, marker, err := page(r.Query())
+	limit, marker, err := s.page(r.Query(), &l)
 	if err != nil {
 		return nil, err
 	}

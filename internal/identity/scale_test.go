@@ -92,6 +92,11 @@ func (c *cloud) fill(n size) filled {
 	roles := []string{c.role("member"), c.role("reader"), c.role("manager")}
 	var out filled
 	err := c.d.Write(context.Background(), func(tx *db.Tx) error {
+		if tx.Engine() == db.SQLite { // else pages are written again and again, since the rows come in no order
+			if _, err := tx.Exec(`PRAGMA cache_size = -1000000`); err != nil {
+				return err
+			}
+		}
 		f := &filler{tx: tx, rnd: rand.New(rand.NewPCG(1, 2))}
 		users, projects, groups := f.ids(n.users), f.ids(n.projects), f.ids(n.groups)
 		domains := f.ids(20)

@@ -12,6 +12,8 @@ import "time"
 type Config struct {
 	Default               General               `section:"DEFAULT"`
 	Identity              Identity              `section:"identity"`
+	Resource              Resource              `section:"resource"`
+	Role                  Role                  `section:"role"`
 	Auth                  Auth                  `section:"auth"`
 	SecurityCompliance    SecurityCompliance    `section:"security_compliance"`
 	Token                 Token                 `section:"token"`
@@ -27,12 +29,25 @@ type Config struct {
 
 // General is keystone/conf/default.py.
 type General struct {
+	ListLimit           int  `opt:"list_limit" min:"1" doc:"Users, groups, projects, domains or roles in a list for which no limit is asked; the answer says truncated and where it goes on. Not set: all."`
+	MaxDBLimit          int  `opt:"max_db_limit" default:"1000" min:"1" doc:"The largest limit that a list may be asked for, or list_limit set to. A list without either is complete; upstream cuts it here without saying so."`
 	StrictPasswordCheck bool `opt:"strict_password_check" default:"false" doc:"Refuse passwords that are too long instead of cutting them."`
 }
 
 // Identity is keystone/conf/identity.py.
 type Identity struct {
+	ListLimit         int `opt:"list_limit" min:"1" doc:"list_limit of users and groups."`
 	MaxPasswordLength int `opt:"max_password_length" default:"4096" min:"1" max:"4096" doc:"Bytes of a password at most; bcrypt reads no more than 72."`
+}
+
+// Resource is keystone/conf/resource.py.
+type Resource struct {
+	ListLimit int `opt:"list_limit" min:"1" doc:"list_limit of projects and domains."`
+}
+
+// Role is keystone/conf/role.py.
+type Role struct {
+	ListLimit int `opt:"list_limit" min:"1" doc:"list_limit of roles."`
 }
 
 // Auth is keystone/conf/auth.py.

@@ -127,7 +127,7 @@ func (s *Service) effectiveAssignments(tx *db.Tx, q assignmentQuery) ([]assignme
 func assignmentsBefore(tx *db.Tx, q assignmentQuery, targets []string) (out []assignment, err error) {
 	ways := []cond{{"1 = 1", nil}}
 	if q.user != "" {
-		ways = actor{user: q.user}.assigned(tx)
+		ways = actor{user: q.user}.assigned(tx, q.project != "" || q.domain != "")
 	}
 	for _, mine := range ways { // the user's own come first, as they would from one query
 		w := &db.Where{}

@@ -55,12 +55,18 @@ type actor struct {
 }
 
 // assigned gives the conditions of an actor's assignments, one for each way in which it has them: a query for each finds its rows by index, where one
-// for all would read everybody's. The user's own come first. Some memberships end by themselves.
-func (a actor) assigned(tx *db.Tx) []cond {
+// for all would read everybody's. The user's own come first. Some memberships end by themselves. With few targets (onFew) the groups that have roles there
+// are asked whether the user is a member: a user may be in hundreds.
+func (a actor) assigned(tx *db.Tx, onFew bool) []cond {
+	member := `actor_id IN (SELECT group_id FROM identity_members WHERE user_id = ?
+			UNION ALL SELECT group_id FROM identity_expiring_members WHERE user_id = ? AND expires_at > ?)`
+	if onFew {
+		member = `(EXISTS (SELECT 1 FROM identity_members m WHERE m.user_id = ? AND m.group_id = actor_id)
+			OR EXISTS (SELECT 1 FROM identity_expiring_members m WHERE m.user_id = ? AND m.group_id = actor_id AND m.expires_at > ?))`
+	}
 	out := []cond{
 		{`is_group = FALSE AND actor_id = ?`, []any{a.user}},
-		{`is_group = TRUE AND actor_id IN (SELECT group_id FROM identity_members WHERE user_id = ?
-			UNION ALL SELECT group_id FROM identity_expiring_members WHERE user_id = ? AND expires_at > ?)`, []any{a.user, a.user, tx.NowMicros()}},
+		{`is_group = TRUE AND ` + member, []any{a.user, a.user, tx.NowMicros()}},
 	}
 	if len(a.groups) > 0 {
 		args := make([]any, len(a.groups))
@@ -91,9 +97,9 @@ func (c cond) query() string {
 }
 
 // unionOf is a query of an actor's assignments on what the further condition says.
-func (a actor) unionOf(tx *db.Tx, columns string, on cond) cond {
+func (a actor) unionOf(tx *db.Tx, columns string, on cond, onFew bool) cond {
 	var q cond
-	for i, mine := range a.assigned(tx) {
+	for i, mine := range a.assigned(tx, onFew) {
 		if i > 0 {
 			q.text += ` UNION `
 		}
@@ -118,7 +124,7 @@ func rolesOf(tx *db.Tx, a actor, sc scope, keepDomainRoles bool) ([]roleRef, err
 		}
 		on.args = append(append(args, on.args...), sc.id())
 	}
-	q := a.unionOf(tx, "role_id", on)
+	q := a.unionOf(tx, "role_id", on, true)
 	ids, err := db.All(tx, db.Value[string], q.query(), q.args...)
 	if err != nil || len(ids) == 0 {
 		return nil, err
@@ -188,12 +194,12 @@ func projectsOf(tx *db.Tx, userID string) ([]string, error) {
 
 // projectsFor goes down the trees level by level: of one recursive query PostgreSQL thinks that it will need most of the projects, and reads them all.
 func projectsFor(tx *db.Tx, a actor) ([]string, error) {
-	here := a.unionOf(tx, "target_id", cond{`target_type = 'project' AND inherited = FALSE`, nil})
+	here := a.unionOf(tx, "target_id", cond{`target_type = 'project' AND inherited = FALSE`, nil}, false)
 	mine, err := db.All(tx, db.Value[string], here.query(), here.args...)
 	if err != nil {
 		return nil, err
 	}
-	above := a.unionOf(tx, "target_id", cond{`inherited = TRUE`, nil})
+	above := a.unionOf(tx, "target_id", cond{`inherited = TRUE`, nil}, false)
 	level, err := db.All(tx, db.Value[string], above.query(), above.args...)
 	if err != nil {
 		return nil, err
@@ -237,6 +243,6 @@ func padded(values []string) []string {
 
 // domainsFor are the ids of the domains on which an actor has a role.
 func domainsFor(tx *db.Tx, a actor) ([]string, error) {
-	q := a.unionOf(tx, "target_id", cond{`target_type = 'domain' AND inherited = FALSE`, nil})
+	q := a.unionOf(tx, "target_id", cond{`target_type = 'domain' AND inherited = FALSE`, nil}, false)
 	return db.All(tx, db.Value[string], q.query()+` ORDER BY 1`, q.args...)
 }

@@ -51,6 +51,8 @@ type Options struct {
 	// BeforeCommit runs at the end of every closure of Write that succeeded, in its transaction; its error undoes the closure. The
 	// audit log writes there, so that no change is without its entry. nil: nothing.
 	BeforeCommit func(*Tx) error
+	// Trace is told every statement before it runs, for tests that look at plans. nil: nobody is.
+	Trace func(tx *Tx, query string, args []any)
 }
 
 // DB is an open database. It may be used from many goroutines.
@@ -62,6 +64,7 @@ type DB struct {
 	bus     bus
 
 	beforeCommit func(*Tx) error
+	trace        func(*Tx, string, []any)
 }
 
 // backend runs closures in transactions; commit has happened when write returns nil.
@@ -102,7 +105,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		_ = d.backend.close()
 		return nil, err
 	}
-	d.beforeCommit = o.BeforeCommit // now that its tables are there
+	d.beforeCommit, d.trace = o.BeforeCommit, o.Trace // now that the tables are there
 	return d, nil
 }
 
@@ -180,6 +183,9 @@ func (t *Tx) NowMicros() int64 { return t.now.UnixMicro() }
 
 // Exec runs a statement and returns how many rows it changed.
 func (t *Tx) Exec(query string, args ...any) (int64, error) {
+	if t.db.trace != nil {
+		t.db.trace(t, query, args)
+	}
 	n, err := t.q.exec(t.ctx, query, args)
 	return n, classify(err, query)
 }
@@ -189,6 +195,9 @@ type Row interface{ Scan(dest ...any) error }
 
 // Each calls fn for every row.
 func (t *Tx) Each(fn func(Row) error, query string, args ...any) (err error) {
+	if t.db.trace != nil {
+		t.db.trace(t, query, args)
+	}
 	rows, err := t.q.query(t.ctx, query, args)
 	if err != nil {
 		return classify(err, query)

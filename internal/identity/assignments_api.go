@@ -2,7 +2,9 @@ package identity
 
 import (
 	"context"
+	"maps"
 	"net/url"
+	"slices"
 
 	"github.com/hanok-cloud/hanok/internal/api"
 	"github.com/hanok-cloud/hanok/internal/db"
@@ -42,7 +44,7 @@ func (s *Service) listAssignments(ctx context.Context, r *api.Request, _ api.Non
 			return nil, err
 		}
 	}
-	list, err := inRead(ctx, s, func(tx *db.Tx) ([]doc, error) {
+	list, err := inRead(ctx, s, func(tx *db.Tx) ([][]byte, error) {
 		if err := s.enforceAssignments(tx, r, tree); err != nil {
 			return nil, err
 		}
@@ -74,7 +76,7 @@ func (s *Service) listAssignments(ctx context.Context, r *api.Request, _ api.Non
 	if err != nil {
 		return nil, err
 	}
-	return s.collection(r, "role_assignments", list)
+	return s.wrap(r, "role_assignments", list, nil, 0), nil
 }
 
 func (s *Service) enforceAssignments(tx *db.Tx, r *api.Request, tree bool) error {
@@ -100,7 +102,8 @@ func (s *Service) enforceAssignments(tx *db.Tx, r *api.Request, tree bool) error
 	return nil
 }
 
-func (s *Service) findAssignments(tx *db.Tx, r *api.Request, q assignmentQuery, effective, names bool) ([]doc, error) {
+// findAssignments gives the encoded assignments: of a large cloud there are many, and as documents they would take ten times the memory.
+func (s *Service) findAssignments(tx *db.Tx, r *api.Request, q assignmentQuery, effective, names bool) ([][]byte, error) {
 	var found []assignment
 	var err error
 	if effective {
@@ -112,10 +115,14 @@ func (s *Service) findAssignments(tx *db.Tx, r *api.Request, q assignmentQuery, 
 		return nil, err
 	}
 	look := &nameBook{s: s, tx: tx, docs: map[string]doc{}}
-	out := []doc{}
+	own := r.Caller.DomainID
+	if err := look.learn(found, names, own != ""); err != nil {
+		return nil, err
+	}
+	out := [][]byte{}
 	for _, a := range found {
 		// A domain-scoped caller sees its domain and the projects in it.
-		if own := r.Caller.DomainID; own != "" && a.domain != own {
+		if own != "" && a.domain != own {
 			p, err := look.get(s.project, a.project)
 			if err != nil {
 				return nil, err
@@ -128,7 +135,11 @@ func (s *Service) findAssignments(tx *db.Tx, r *api.Request, q assignmentQuery, 
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, d)
+		b, err := api.Marshal(d, api.Version{})
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, b)
 	}
 	return out, nil
 }
@@ -138,6 +149,35 @@ type nameBook struct {
 	s    *Service
 	tx   *db.Tx
 	docs map[string]doc
+}
+
+// learn looks up what an answer needs, many at a time.
+func (b *nameBook) learn(list []assignment, names, projects bool) error {
+	wanted := map[*kind]map[string]bool{b.s.user: {}, b.s.group: {}, b.s.project: {}}
+	for _, a := range list {
+		if names {
+			wanted[b.s.user][a.user], wanted[b.s.group][a.group] = true, true
+		}
+		if names || projects {
+			wanted[b.s.project][a.project] = true
+		}
+	}
+	for k, ids := range wanted {
+		delete(ids, "")
+		for chunk := range slices.Chunk(slices.Sorted(maps.Keys(ids)), maxIn) {
+			for _, id := range chunk {
+				b.docs[k.table+id] = nil // also known is who is not there
+			}
+			found, err := k.all(b.tx, (&db.Where{}).In("id", padded(chunk)))
+			if err != nil {
+				return err
+			}
+			for _, d := range found {
+				b.docs[k.table+str(d, "id")] = d
+			}
+		}
+	}
+	return nil
 }
 
 func (b *nameBook) get(k *kind, id string) (doc, error) {

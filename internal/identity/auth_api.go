@@ -30,10 +30,30 @@ type authentication struct {
 	// passcodes are those of the method totp, not spent yet.
 	passcodes []passcode
 	via       *federation
+	// epoch is the user's when a method was proved that a revocation voids, a password or a token, if seen.
+	epoch       int64
+	seen, stale bool
 	// accessToken is the OAuth 1.0 access token that signed the request.
 	accessToken string
 	// thumbprint is of the client certificate that the token shall be bound to.
 	thumbprint string
+}
+
+// sees notes at which of the user's epochs something was proved.
+func (p *authentication) sees(epoch int64) {
+	p.stale = p.stale || p.seen && p.epoch != epoch
+	p.epoch, p.seen = epoch, true
+}
+
+// errOvertaken tells that the user's tokens were revoked between the proof and the token, which would outlive what should have ended it.
+var errOvertaken = errors.New("the user's tokens were revoked meanwhile")
+
+// current refuses what was proved before the user's present epoch.
+func (p *authentication) current(epoch int64) error {
+	if p.stale || p.seen && p.epoch != epoch {
+		return unauthorized(errOvertaken)
+	}
+	return nil
 }
 
 func domainRef() *schema.Schema {
@@ -116,7 +136,17 @@ func tried(r *api.Request, user string) {
 	}
 }
 
-func (s *Service) authenticateFor(ctx context.Context, r *api.Request, auth doc) (*session, error) {
+// authenticateFor makes the token of an authentication. One that a revocation overtakes begins anew: what it proved may be good still.
+func (s *Service) authenticateFor(ctx context.Context, r *api.Request, auth doc) (se *session, err error) {
+	for range 5 {
+		if se, err = s.authenticate(ctx, r, auth); !errors.Is(err, errOvertaken) {
+			break
+		}
+	}
+	return se, err
+}
+
+func (s *Service) authenticate(ctx context.Context, r *api.Request, auth doc) (*session, error) {
 	identity := object(auth, "identity")
 	var methods []string
 	for _, m := range identity["methods"].([]any) {
@@ -188,7 +218,7 @@ func (s *Service) prove(ctx context.Context, r *api.Request, method string, data
 	var err error
 	switch method {
 	case "password":
-		user, err = s.provePassword(ctx, r, data)
+		user, err = s.provePassword(ctx, r, data, p)
 		p.methods = append([]string{method}, p.methods...)
 	case "token":
 		user, err = s.proveToken(ctx, r, data, auth, p)
@@ -239,6 +269,7 @@ func (s *Service) proveToken(ctx context.Context, r *api.Request, data, auth doc
 	case !s.o.Conf.Token.AllowRescopeScoped && (se.project != nil || se.domain != nil):
 		return "", forbiddenAction("rescope a scoped token")
 	}
+	p.sees(se.user.epoch)
 	p.parent, p.via = se.AuditIDs[len(se.AuditIDs)-1], se.via
 	p.methods = append(append([]string{"token"}, p.methods...), se.Methods...)
 	return se.UserID, nil

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"context"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -17,9 +18,11 @@ const publicMark = "%(public)s"
 type catalog struct {
 	epoch    int64
 	services []catalogService
-	// filters are the endpoints of the projects that have an endpoint filter (OS-EP-FILTER).
-	filters map[string][]string
-	plain   bool // no URL depends on the caller
+	// groups are the endpoint groups' endpoints. A project that has an endpoint filter (OS-EP-FILTER) has it looked up when it is asked for: there may be
+	// as many as projects, and any change makes a new catalog. filtering: some project has one.
+	groups    map[string][]string
+	filtering bool
+	plain     bool // no URL depends on the caller
 
 	mu     sync.Mutex
 	bodies map[string][]byte // by public endpoint, when plain
@@ -50,7 +53,7 @@ func (s *Service) readCatalog(tx *db.Tx) (*catalog, error) {
 	if c := s.catalog.Load(); c != nil && c.epoch == epoch {
 		return c, nil
 	}
-	c := &catalog{epoch: epoch, plain: true, bodies: map[string][]byte{}, filters: map[string][]string{}}
+	c := &catalog{epoch: epoch, plain: true, bodies: map[string][]byte{}, groups: map[string][]string{}}
 	at := map[string]int{}
 	services, err := s.service.all(tx, (&db.Where{}).Add("enabled = TRUE"))
 	if err != nil {
@@ -78,42 +81,54 @@ func (s *Service) readCatalog(tx *db.Tx) (*catalog, error) {
 		}
 		c.services[i].Endpoints = append(c.services[i].Endpoints, e)
 	}
-	if err := s.readFilters(tx, c, endpoints); err != nil {
+	if err := s.readGroups(tx, c, endpoints); err != nil {
 		return nil, err
 	}
 	s.catalog.Store(c)
 	return c, nil
 }
 
-// readFilters collects the endpoints that projects are limited to, one by one and through endpoint groups.
-func (s *Service) readFilters(tx *db.Tx, c *catalog, endpoints []doc) error {
-	pair := func(table, column string, fn func(project, id string)) error {
-		return tx.Each(func(r db.Row) error {
-			var project, id string
-			err := r.Scan(&project, &id)
-			fn(project, id)
-			return err
-		}, `SELECT project_id, `+column+` FROM `+table+` ORDER BY 1, 2`)
-	}
-	if err := pair("identity_project_endpoints", "endpoint_id", func(project, id string) { c.filters[project] = append(c.filters[project], id) }); err != nil {
-		return err
-	}
+// readGroups works out the endpoints of endpoint groups.
+func (s *Service) readGroups(tx *db.Tx, c *catalog, endpoints []doc) error {
 	groups, err := s.endpointGroup.all(tx, &db.Where{})
 	if err != nil {
 		return err
 	}
-	return pair("identity_project_endpoint_groups", "endpoint_group_id", func(project, id string) {
-		for _, g := range groups {
-			if str(g, "id") != id {
-				continue
-			}
-			for _, e := range endpoints {
-				if inEndpointGroup(g, e) {
-					c.filters[project] = append(c.filters[project], str(e, "id"))
-				}
+	for _, g := range groups {
+		for _, e := range endpoints {
+			if inEndpointGroup(g, e) {
+				c.groups[str(g, "id")] = append(c.groups[str(g, "id")], str(e, "id"))
 			}
 		}
-	})
+	}
+	some, err := db.All(tx, db.Value[string], `SELECT project_id FROM identity_project_endpoints UNION ALL SELECT project_id FROM identity_project_endpoint_groups LIMIT 1`)
+	c.filtering = len(some) > 0
+	return err
+}
+
+// endpointFilter is what endpoints a project is limited to, one by one and through endpoint groups; limited is false without a filter.
+type endpointFilter struct {
+	limited bool
+	only    []string
+}
+
+func (s *Service) endpointFilter(ctx context.Context, c *catalog, project string) (endpointFilter, error) {
+	if !c.filtering || project == "" {
+		return endpointFilter{}, nil
+	}
+	return inRead(ctx, s, func(tx *db.Tx) (endpointFilter, error) { return c.filterOf(tx, project) })
+}
+
+func (c *catalog) filterOf(tx *db.Tx, project string) (f endpointFilter, err error) {
+	if f.only, err = db.All(tx, db.Value[string], `SELECT endpoint_id FROM identity_project_endpoints WHERE project_id = $1 ORDER BY 1`, project); err != nil {
+		return f, err
+	}
+	groups, err := db.All(tx, db.Value[string], `SELECT endpoint_group_id FROM identity_project_endpoint_groups WHERE project_id = $1 ORDER BY 1`, project)
+	for _, id := range groups {
+		f.only = append(f.only, c.groups[id]...)
+	}
+	f.limited = len(f.only) > 0
+	return f, err
 }
 
 // inEndpointGroup tells whether an endpoint has all the attributes of the group's filters.
@@ -128,9 +143,8 @@ func inEndpointGroup(group, endpoint doc) bool {
 }
 
 // render is the catalog's JSON for a caller.
-func (c *catalog) render(public, project, user string) ([]byte, error) {
-	only, filtered := c.filters[project]
-	shared := c.plain && !filtered
+func (c *catalog) render(public, project, user string, filter endpointFilter) ([]byte, error) {
+	shared := c.plain && !filter.limited
 	if shared {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -144,13 +158,13 @@ func (c *catalog) render(public, project, user string) ([]byte, error) {
 		svc.Endpoints = []catalogEndpoint{}
 		for _, e := range all {
 			u, ok := formatURL(e.URL, public, project, user)
-			if !ok || filtered && !slices.Contains(only, e.ID) {
+			if !ok || filter.limited && !slices.Contains(filter.only, e.ID) {
 				continue
 			}
 			e.URL = u
 			svc.Endpoints = append(svc.Endpoints, e)
 		}
-		if len(svc.Endpoints) > 0 || !filtered { // a filter leaves services out with their endpoints (keystone/catalog/core.py)
+		if len(svc.Endpoints) > 0 || !filter.limited { // a filter leaves services out with their endpoints (keystone/catalog/core.py)
 			out = append(out, svc)
 		}
 	}

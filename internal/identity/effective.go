@@ -3,6 +3,7 @@ package identity
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/hanok-cloud/hanok/internal/db"
@@ -53,34 +54,78 @@ type actor struct {
 	groups []string
 }
 
-// assigned narrows to an actor's assignments. Some memberships end by themselves.
-func (a actor) assigned(tx *db.Tx, w *db.Where) {
-	cond := `(is_group = FALSE AND actor_id = ?) OR (is_group = TRUE AND (actor_id IN (SELECT group_id FROM identity_members WHERE user_id = ?)
-		OR actor_id IN (SELECT group_id FROM identity_expiring_members WHERE user_id = ? AND expires_at > ?)`
-	args := []any{a.user, a.user, a.user, tx.NowMicros()}
-	if len(a.groups) > 0 {
-		cond += ` OR actor_id IN (?` + strings.Repeat(", ?", len(a.groups)-1) + `)`
-		for _, g := range a.groups {
-			args = append(args, g)
-		}
+// assigned gives the conditions of an actor's assignments, one for each way in which it has them: a query for each finds its rows by index, where one
+// for all would read everybody's. The user's own come first. Some memberships end by themselves. With few targets (onFew) the groups that have roles there
+// are asked whether the user is a member: a user may be in hundreds.
+func (a actor) assigned(tx *db.Tx, onFew bool) []cond {
+	member := `actor_id IN (SELECT group_id FROM identity_members WHERE user_id = ?
+			UNION ALL SELECT group_id FROM identity_expiring_members WHERE user_id = ? AND expires_at > ?)`
+	if onFew {
+		member = `(EXISTS (SELECT 1 FROM identity_members m WHERE m.user_id = ? AND m.group_id = actor_id)
+			OR EXISTS (SELECT 1 FROM identity_expiring_members m WHERE m.user_id = ? AND m.group_id = actor_id AND m.expires_at > ?))`
 	}
-	w.Add(cond+`))`, args...)
+	out := []cond{
+		{`is_group = FALSE AND actor_id = ?`, []any{a.user}},
+		{`is_group = TRUE AND ` + member, []any{a.user, a.user, tx.NowMicros()}},
+	}
+	if len(a.groups) > 0 {
+		args := make([]any, len(a.groups))
+		for i, g := range a.groups {
+			args[i] = g
+		}
+		out = append(out, cond{`is_group = TRUE AND actor_id IN (?` + strings.Repeat(", ?", len(a.groups)-1) + `)`, args})
+	}
+	return out
+}
+
+// cond is a condition for db.Where.
+type cond struct {
+	text string
+	args []any
+}
+
+// query is the text with numbered places, as a statement of its own.
+func (c cond) query() string {
+	var b strings.Builder
+	for i, part := range strings.Split(c.text, "?") {
+		if i > 0 {
+			b.WriteString("$" + strconv.Itoa(i))
+		}
+		b.WriteString(part)
+	}
+	return b.String()
+}
+
+// unionOf is a query of an actor's assignments on what the further condition says.
+func (a actor) unionOf(tx *db.Tx, columns string, on cond, onFew bool) cond {
+	var q cond
+	for i, mine := range a.assigned(tx, onFew) {
+		if i > 0 {
+			q.text += ` UNION `
+		}
+		q.text += `SELECT ` + columns + ` FROM identity_assignments WHERE (` + on.text + `) AND ` + mine.text
+		q.args = append(append(q.args, on.args...), mine.args...)
+	}
+	return q
 }
 
 func rolesOf(tx *db.Tx, a actor, sc scope, keepDomainRoles bool) ([]roleRef, error) {
-	w := &db.Where{}
-	a.assigned(tx, w)
 	above, err := ancestors(tx, sc)
 	if err != nil {
 		return nil, err
 	}
-	cond, args := `(target_type = ? AND target_id = ? AND inherited = FALSE)`, []any{sc.kind(), sc.id()}
-	for _, id := range above {
-		cond += ` OR (target_id = ? AND inherited = TRUE)`
-		args = append(args, id)
+	on := cond{`target_id = ? AND target_type = ? AND inherited = FALSE`, []any{sc.id(), sc.kind()}}
+	if len(above) > 0 {
+		// The list of all targets is what the index is searched by.
+		on.text = `target_id IN (?` + strings.Repeat(", ?", len(above)) + `) AND (` + on.text + ` OR target_id <> ? AND inherited = TRUE)`
+		args := []any{sc.id()}
+		for _, id := range above {
+			args = append(args, id)
+		}
+		on.args = append(append(args, on.args...), sc.id())
 	}
-	w.Add(cond, args...)
-	ids, err := db.All(tx, db.Value[string], `SELECT DISTINCT role_id FROM identity_assignments`+w.SQL(), w.Args()...)
+	q := a.unionOf(tx, "role_id", on, true)
+	ids, err := db.All(tx, db.Value[string], q.query(), q.args...)
 	if err != nil || len(ids) == 0 {
 		return nil, err
 	}
@@ -147,20 +192,57 @@ func projectsOf(tx *db.Tx, userID string) ([]string, error) {
 	return projectsFor(tx, actor{user: userID})
 }
 
+// projectsFor goes down the trees level by level: of one recursive query PostgreSQL thinks that it will need most of the projects, and reads them all.
 func projectsFor(tx *db.Tx, a actor) ([]string, error) {
-	w := &db.Where{}
-	a.assigned(tx, w)
-	return db.All(tx, db.Value[string], `WITH RECURSIVE mine(target_type, target_id, inherited) AS (
-		SELECT DISTINCT target_type, target_id, inherited FROM identity_assignments`+w.SQL()+`),
-	down(id) AS (
-		SELECT p.id FROM identity_projects p JOIN mine ON mine.inherited = TRUE AND p.parent_id = mine.target_id
-		UNION SELECT p.id FROM identity_projects p JOIN down ON p.parent_id = down.id)
-	SELECT target_id FROM mine WHERE target_type = 'project' AND inherited = FALSE UNION SELECT id FROM down ORDER BY 1`, w.Args()...)
+	here := a.unionOf(tx, "target_id", cond{`target_type = 'project' AND inherited = FALSE`, nil}, false)
+	mine, err := db.All(tx, db.Value[string], here.query(), here.args...)
+	if err != nil {
+		return nil, err
+	}
+	above := a.unionOf(tx, "target_id", cond{`inherited = TRUE`, nil}, false)
+	level, err := db.All(tx, db.Value[string], above.query(), above.args...)
+	if err != nil {
+		return nil, err
+	}
+	seen := map[string]bool{}
+	for len(level) > 0 {
+		var next []string
+		for chunk := range slices.Chunk(level, maxIn) {
+			w := (&db.Where{}).In("parent_id", padded(chunk))
+			ids, err := db.All(tx, db.Value[string], `SELECT id FROM identity_projects`+w.SQL(), w.Args()...)
+			if err != nil {
+				return nil, err
+			}
+			for _, id := range ids {
+				if !seen[id] {
+					seen[id] = true
+					next = append(next, id)
+				}
+			}
+		}
+		level = next
+	}
+	for _, id := range mine {
+		seen[id] = true
+	}
+	return slices.Sorted(maps.Keys(seen)), nil
+}
+
+// padded repeats the last value until their number is a power of two, so that lists of all lengths make few texts of statements.
+func padded(values []string) []string {
+	n := 1
+	for n < len(values) {
+		n *= 2
+	}
+	out := slices.Clone(values)
+	for len(out) > 0 && len(out) < n {
+		out = append(out, values[len(values)-1])
+	}
+	return out
 }
 
 // domainsFor are the ids of the domains on which an actor has a role.
 func domainsFor(tx *db.Tx, a actor) ([]string, error) {
-	w := (&db.Where{}).Add("target_type = 'domain' AND inherited = FALSE")
-	a.assigned(tx, w)
-	return db.All(tx, db.Value[string], `SELECT DISTINCT target_id FROM identity_assignments`+w.SQL()+` ORDER BY 1`, w.Args()...)
+	q := a.unionOf(tx, "target_id", cond{`target_type = 'domain' AND inherited = FALSE`, nil}, false)
+	return db.All(tx, db.Value[string], q.query()+` ORDER BY 1`, q.args...)
 }

@@ -18,14 +18,20 @@ type world struct {
 	parent  []int // of each project; -1: the domain
 	members [2][]int
 	implies map[int][]int
+	local   [3]bool // roles of the domain: what they imply is granted, they themselves are not
 	grants  []grantOf
 }
+
+// Targets that are no project.
+const (
+	theDomain = -1
+	theSystem = -2
+)
 
 type grantOf struct {
 	group     bool
 	actor     int
-	domain    bool
-	project   int
+	target    int // a project, theDomain or theSystem
 	role      int
 	inherited bool
 }
@@ -42,31 +48,37 @@ func drawWorld(t *rapid.T) world {
 		if r < 2 && rapid.Bool().Draw(t, "implies") {
 			w.implies[r] = append(w.implies[r], rapid.IntRange(r+1, 2).Draw(t, "implied"))
 		}
+		w.local[r] = rapid.Bool().Draw(t, "local")
 	}
 	w.grants = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) grantOf {
-		return grantOf{rapid.Bool().Draw(t, "group"), rapid.IntRange(0, 1).Draw(t, "actor"), rapid.Bool().Draw(t, "domain"), rapid.IntRange(0, len(w.parent)-1).Draw(t, "project"),
+		return grantOf{rapid.Bool().Draw(t, "group"), rapid.IntRange(0, 1).Draw(t, "actor"), rapid.IntRange(theSystem, len(w.parent)-1).Draw(t, "target"),
 			rapid.IntRange(0, 2).Draw(t, "role"), rapid.Bool().Draw(t, "inherited")}
 	}), 0, 6).Draw(t, "grants")
 	return w
 }
 
-// has is the definition: a grant reaches a user on a project if it is the user's or a group's of the user, and it stands on the project, or is
-// inherited and stands above it; and roles imply.
-func (w world) has(user, project int) []string {
+// has is the definition: a grant reaches a user on a target if it is the user's or a group's of the user, and it stands on the target, or is
+// inherited and stands above it; and roles imply. reached tells whether there is one, whatever it grants.
+func (w world) has(user, target int, keepLocal bool) (names []string, reached bool) {
 	roles := map[string]bool{}
 	var add func(int)
 	add = func(r int) {
-		roles[fmt.Sprint("r", r)] = true
+		if keepLocal || !w.local[r] {
+			roles[fmt.Sprint("r", r)] = true
+		}
 		for _, i := range w.implies[r] {
 			add(i)
 		}
 	}
 	above := func(g grantOf) bool {
-		if g.domain {
+		if target < 0 || g.target == theSystem {
+			return false
+		}
+		if g.target == theDomain {
 			return true
 		}
-		for p := w.parent[project]; p >= 0; p = w.parent[p] {
-			if p == g.project {
+		for p := w.parent[target]; p >= 0; p = w.parent[p] {
+			if p == g.target {
 				return true
 			}
 		}
@@ -74,12 +86,12 @@ func (w world) has(user, project int) []string {
 	}
 	for _, g := range w.grants {
 		mine := !g.group && g.actor == user || g.group && slices.Contains(w.members[g.actor], user)
-		here := !g.domain && g.project == project && !g.inherited
-		if mine && (here || g.inherited && above(g)) {
+		if mine && (g.target == target && !g.inherited || g.inherited && above(g)) {
+			reached = true
 			add(g.role)
 		}
 	}
-	return slices.Sorted(maps.Keys(roles))
+	return slices.Sorted(maps.Keys(roles)), reached
 }
 
 func (w world) store(s *Service, tx *db.Tx) error {
@@ -103,7 +115,11 @@ func (w world) store(s *Service, tx *db.Tx) error {
 		}
 	}
 	for r := range 3 {
-		if err := s.role.insert(tx, doc{"id": fmt.Sprint("r", r), "name": fmt.Sprint("r", r)}); err != nil {
+		d := doc{"id": fmt.Sprint("r", r), "name": fmt.Sprint("r", r)}
+		if w.local[r] {
+			d["domain_id"] = "d"
+		}
+		if err := s.role.insert(tx, d); err != nil {
 			return err
 		}
 		for _, i := range w.implies[r] {
@@ -120,12 +136,18 @@ func (w world) store(s *Service, tx *db.Tx) error {
 		}
 	}
 	for _, g := range w.grants {
-		actor, typ, target := fmt.Sprint("u", g.actor), "project", project(g.project)
+		actor, typ, target := fmt.Sprint("u", g.actor), "project", project(g.target)
 		if g.group {
 			actor = fmt.Sprint("g", g.actor)
 		}
-		if g.domain {
-			typ, target = "domain", "d"
+		switch g.target {
+		case theDomain:
+			typ = "domain"
+		case theSystem:
+			if g.inherited { // nothing is below the system
+				continue
+			}
+			typ, target = "system", "system"
 		}
 		if _, err := tx.Exec(`INSERT INTO identity_assignments (actor_id, target_type, target_id, role_id, inherited, is_group) VALUES ($1,$2,$3,$4,$5,$6) ON CONFLICT DO NOTHING`,
 			actor, typ, target, fmt.Sprint("r", g.role), g.inherited, g.group); err != nil {
@@ -133,6 +155,13 @@ func (w world) store(s *Service, tx *db.Tx) error {
 		}
 	}
 	return nil
+}
+
+func idsOf(refs []roleRef) (out []string) {
+	for _, r := range refs {
+		out = append(out, r.ID)
+	}
+	return out
 }
 
 // The roles in tokens, the effective assignments and the list of a user's projects all follow the definition.
@@ -153,16 +182,28 @@ func TestEffectiveRolesFollowTheDefinition(t *testing.T) {
 					if err != nil {
 						return err
 					}
+					domains, err := domainsFor(tx, actor{user: fmt.Sprint("u", user)})
+					if err != nil {
+						return err
+					}
+					for target, sc := range map[int]scope{theDomain: {domain: "d"}, theSystem: {system: true}} {
+						want, reached := w.has(user, target, sc.system)
+						refs, err := effectiveRoles(tx, fmt.Sprint("u", user), sc, sc.system)
+						if err != nil {
+							return err
+						}
+						if got := idsOf(refs); !slices.Equal(got, want) || !sc.system && slices.Contains(domains, "d") != reached {
+							rt.Fatalf("user %d on %v: roles %v, domains %v; want %v", user, sc, got, domains, want)
+						}
+					}
 					for p := range w.parent {
-						want, id := w.has(user, p), fmt.Sprint("p", p)
+						id := fmt.Sprint("p", p)
+						want, reached := w.has(user, p, false)
 						refs, err := effectiveRoles(tx, fmt.Sprint("u", user), scope{project: id}, false)
 						if err != nil {
 							return err
 						}
-						var got []string
-						for _, r := range refs {
-							got = append(got, r.ID)
-						}
+						got := idsOf(refs)
 						listed, err := s.effectiveAssignments(tx, assignmentQuery{user: fmt.Sprint("u", user), project: id})
 						if err != nil {
 							return err
@@ -171,7 +212,7 @@ func TestEffectiveRolesFollowTheDefinition(t *testing.T) {
 						for _, a := range listed {
 							shown[a.role] = true
 						}
-						if !slices.Equal(got, want) || !slices.Equal(slices.Sorted(maps.Keys(shown)), want) || slices.Contains(projects, id) != (len(want) > 0) {
+						if !slices.Equal(got, want) || !slices.Equal(slices.Sorted(maps.Keys(shown)), want) || slices.Contains(projects, id) != reached {
 							rt.Fatalf("user %d on %s: roles %v, assignments %v, projects %v; want %v", user, id, got, shown, projects, want)
 						}
 					}

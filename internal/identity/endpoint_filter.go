@@ -116,9 +116,8 @@ func (s *Service) showAll(ctx context.Context, r *api.Request, rule string, k *k
 	if err != nil {
 		return nil, err
 	}
-	l := listing{kind: k}
-	l.where.In("id", found)
-	return s.list(ctx, r, l)
+	slices.Sort(found)
+	return s.list(ctx, r, listing{kind: k, only: &found})
 }
 
 func (s *Service) endpointProjects(ctx context.Context, r *api.Request, _ api.None) (api.JSON, error) {
@@ -135,7 +134,8 @@ func (s *Service) projectEndpoints(ctx context.Context, r *api.Request, _ api.No
 		if err != nil {
 			return nil, err
 		}
-		return c.filters[id], nil
+		f, err := c.filterOf(tx, id)
+		return f.only, err
 	})
 }
 

@@ -272,5 +272,12 @@ func narrowUsers(r *api.Request, l *listing) {
 	if cond != "" {
 		l.where.Add("id IN (SELECT user_id FROM identity_federated_users WHERE 1 = 1"+cond+")", args...)
 	}
+	// usersNamed finds them by index; this is what it finds.
 	l.exprs = map[string]string{"name": userName}
+}
+
+// usersNamed are the ids of the users who show a name.
+func usersNamed(tx *db.Tx, name string) ([]string, error) {
+	return db.All(tx, db.Value[string], `SELECT id FROM identity_users WHERE name = $1 AND federated_name = ''
+		UNION SELECT id FROM identity_users WHERE federated_name = $1 AND federated_name <> '' ORDER BY 1`, name)
 }

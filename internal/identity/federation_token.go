@@ -111,7 +111,7 @@ func (f *federation) key() string {
 	if f == nil {
 		return ""
 	}
-	return fmt.Sprintf("%q", append([]string{f.provider, f.protocol}, f.groups...))
+	return fmt.Sprintf("%d %q", f.epoch, append([]string{f.provider, f.protocol}, f.groups...))
 }
 
 // outdated tells whether a membership that counted for the session has ended since.
@@ -140,7 +140,7 @@ func resolveFederation(tx *db.Tx, t *Token, minting bool) error {
 	case !enabled:
 		return refused("the identity provider %s is disabled", t.via.provider)
 	}
-	if minting {
+	if minting && t.via.epoch == 0 { // else it is a token's, which is exchanged for another one
 		via := *t.via
 		via.epoch = now
 		t.via = &via

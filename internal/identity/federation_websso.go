@@ -143,7 +143,7 @@ func (s *Service) beginWebLogin(ctx context.Context, r *api.Request, provider, p
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := (*s.tokens.keys.Load())[0].seal(append([]byte(webLoginMark), b...), s.o.Now())
+	sealed, err := s.tokens.keys()[0].seal(append([]byte(webLoginMark), b...), s.o.Now())
 	if err != nil {
 		return nil, err
 	}

@@ -150,10 +150,13 @@ func (s *Service) write(ctx context.Context, fn func(*db.Tx) error) error {
 }
 
 // advance never goes back: commits may report in another order than they were numbered.
-func (s *Service) advance(e int64) {
+func (s *Service) advance(e int64) { raise(&s.epoch, e) }
+
+// raise stores a value unless a larger one is there.
+func raise(at *atomic.Int64, to int64) {
 	for {
-		now := s.epoch.Load()
-		if now >= e || s.epoch.CompareAndSwap(now, e) {
+		now := at.Load()
+		if now >= to || at.CompareAndSwap(now, to) {
 			return
 		}
 	}

@@ -15,13 +15,13 @@ func (s *Service) encrypt(tx *db.Tx, blob string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	keys := *s.blobs.keys.Load()
-	if newest != *s.blobs.newest.Load() {
-		if _, keys, err = s.readKeys(tx, credentialKeys); err != nil {
+	set := s.blobs.held.Load()
+	if newest != set.ids[0] {
+		if set, err = s.readKeys(tx, credentialKeys); err != nil {
 			return "", err
 		}
 	}
-	return keys[0].seal([]byte(blob), s.o.Now())
+	return set.keys[0].seal([]byte(blob), s.o.Now())
 }
 
 func (s *Service) decrypt(tx *db.Tx, sealed string) (string, error) {
@@ -29,14 +29,14 @@ func (s *Service) decrypt(tx *db.Tx, sealed string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if blob, _, ok := openBlob(*s.blobs.keys.Load(), raw); ok {
+	if blob, _, ok := openBlob(s.blobs.keys(), raw); ok {
 		return blob, nil
 	}
-	_, keys, err := s.readKeys(tx, credentialKeys)
+	set, err := s.readKeys(tx, credentialKeys)
 	if err != nil {
 		return "", err
 	}
-	if blob, _, ok := openBlob(keys, raw); ok {
+	if blob, _, ok := openBlob(set.keys, raw); ok {
 		return blob, nil
 	}
 	return "", errors.New("a credential's blob does not open with any key at hand")
@@ -93,10 +93,11 @@ func (s *Service) reencryptSome(tx *db.Tx, after string) (last string, changed i
 	if err != nil {
 		return "", 0, err
 	}
-	_, keys, err := s.readKeys(tx, credentialKeys)
+	set, err := s.readKeys(tx, credentialKeys)
 	if err != nil {
 		return "", 0, err
 	}
+	keys := set.keys
 	for _, row := range rows {
 		last = row[0]
 		raw, err := decodeBlob(row[1])
@@ -136,10 +137,11 @@ func sealedBlobs(tx *db.Tx, where string, args ...any) ([][2]string, error) {
 func (s *Service) dropCredentialKeys(ctx context.Context) error {
 	var idle []string
 	err := s.read(ctx, func(tx *db.Tx) error {
-		ids, keys, err := s.readKeys(tx, credentialKeys)
-		if err != nil || len(ids) < 3 {
+		set, err := s.readKeys(tx, credentialKeys)
+		if err != nil || len(set.ids) < 3 {
 			return err
 		}
+		ids, keys := set.ids, set.keys
 		needed := map[int]bool{0: true, 1: true}
 		rows, err := sealedBlobs(tx, `ORDER BY id`)
 		if err != nil {

@@ -18,9 +18,31 @@ import (
 // does not know yet reads the database again, so that a rotation loses no request.
 type keyring struct {
 	purpose string
-	keys    atomic.Pointer[[]fernetKey]
-	newest  atomic.Pointer[string] // the first key's id
-	read    atomic.Int64           // when they were read, in microseconds
+	held    atomic.Pointer[keySet]
+	read    atomic.Int64 // when they were read, in microseconds
+}
+
+// keySet are the keys as they were read once, newest first.
+type keySet struct {
+	ids  []string
+	keys []fernetKey
+	made int64 // when the newest was
+}
+
+func (ring *keyring) keys() []fernetKey { return ring.held.Load().keys }
+
+// hold keeps what was read, unless somebody else has read a newer key meanwhile: two readings may end in another order than they began. It gives
+// what is held then.
+func (ring *keyring) hold(set *keySet) *keySet {
+	for {
+		old := ring.held.Load()
+		if old != nil && old.made > set.made {
+			return old
+		}
+		if ring.held.CompareAndSwap(old, set) {
+			return set
+		}
+	}
 }
 
 const (
@@ -70,32 +92,33 @@ func keyCipher(kek []byte) (cipher.AEAD, error) {
 }
 
 // readKeys reads the keys of a purpose, newest first.
-func (s *Service) readKeys(tx *db.Tx, purpose string) (ids []string, keys []fernetKey, err error) {
-	err = tx.Each(func(r db.Row) error {
+func (s *Service) readKeys(tx *db.Tx, purpose string) (*keySet, error) {
+	set := &keySet{}
+	err := tx.Each(func(r db.Row) error {
 		var id, wrapped string
-		if err := r.Scan(&id, &wrapped); err != nil {
+		var made int64
+		if err := r.Scan(&id, &wrapped, &made); err != nil {
 			return err
 		}
 		k, err := unwrap(s.o.KEK, id, wrapped)
-		ids, keys = append(ids, id), append(keys, k)
+		set.ids, set.keys, set.made = append(set.ids, id), append(set.keys, k), max(set.made, made)
 		return err
-	}, `SELECT id, wrapped FROM identity_keys WHERE purpose = $1 ORDER BY created_at DESC, id`, purpose)
-	return ids, keys, err
+	}, `SELECT id, wrapped, created_at FROM identity_keys WHERE purpose = $1 ORDER BY created_at DESC, id`, purpose)
+	return set, err
 }
 
 // loadKeys reads the keys; it makes the first one when there is none.
 func (s *Service) loadKeys(ctx context.Context, ring *keyring) error {
 	at := s.o.Now().UnixMicro()
-	var ids []string
-	var keys []fernetKey
+	var set *keySet
 	read := func(tx *db.Tx) (err error) {
-		ids, keys, err = s.readKeys(tx, ring.purpose)
+		set, err = s.readKeys(tx, ring.purpose)
 		return err
 	}
 	if err := s.o.DB.Read(ctx, read); err != nil {
 		return err
 	}
-	if len(keys) == 0 {
+	if len(set.keys) == 0 {
 		err := s.o.DB.Write(ctx, func(tx *db.Tx) error {
 			// The first key has a fixed id: of two controllers that start together one makes it.
 			if err := s.addKey(tx, ring.purpose, ring.purpose+"-0"); err != nil && !db.IsConflict(err, "") {
@@ -110,8 +133,7 @@ func (s *Service) loadKeys(ctx context.Context, ring *keyring) error {
 			return err
 		}
 	}
-	ring.keys.Store(&keys)
-	ring.newest.Store(&ids[0])
+	ring.hold(set)
 	ring.read.Store(at)
 	return nil
 }
@@ -182,7 +204,7 @@ func (s *Service) rotateTokenKeys(ctx context.Context, term time.Duration) (made
 
 // seal encrypts a token with the newest key.
 func (s *Service) seal(t *Token) (string, error) {
-	return (*s.tokens.keys.Load())[0].seal(t.payload(), db.Time(t.IssuedAt))
+	return s.tokens.keys()[0].seal(t.payload(), db.Time(t.IssuedAt))
 }
 
 // open decrypts a token.
@@ -209,13 +231,13 @@ func (s *Service) unseal(ctx context.Context, sealed string, epoch int64) (paylo
 		}
 		return nil, time.Time{}, errFernet
 	}
-	payload, at, err = try(*s.tokens.keys.Load())
+	payload, at, err = try(s.tokens.keys())
 	if err == nil || s.keysEpoch.Load() == epoch {
 		return payload, at, err
 	}
 	if err := s.loadKeys(ctx, s.tokens); err != nil {
 		return nil, at, err
 	}
-	s.keysEpoch.Store(epoch)
-	return try(*s.tokens.keys.Load())
+	raise(&s.keysEpoch, epoch)
+	return try(s.tokens.keys())
 }

@@ -23,6 +23,8 @@ type listing struct {
 	where   db.Where
 	keep    func(doc) bool // nil: all
 	max     int            // of documents in an answer; 0: any number
+	// only is what ids it is of, in order; nil: any. They are as fresh as the request, so that the answer is not kept.
+	only *[]string
 	// prefix of the members' links where it is not the kind's path.
 	path string
 }
@@ -151,19 +153,36 @@ func parseTime(s string) (time.Time, error) {
 	return time.Time{}, err
 }
 
-// maxPage is keystone's max_db_limit.
-const maxPage = 1000
+// maxIn is how many values one condition lists: SQLite takes 32,766 arguments.
+const maxIn = 512
 
-// page reads limit and marker. A list without limit is complete, as upstream's is without list_limit.
-func page(q url.Values) (limit int, marker string, err error) {
+// page reads limit and marker. A list without limit is as long as list_limit, or complete.
+func (s *Service) page(q url.Values, l *listing) (limit int, marker string, err error) {
+	limit = s.listLimit(l)
 	if v := q.Get("limit"); v != "" {
 		limit, err = strconv.Atoi(v)
 		if err != nil || limit < 0 {
 			return 0, "", fault.BadRequest("Invalid input for field 'limit': %s is not a non-negative integer.", strconv.Quote(v))
 		}
-		limit = min(limit, maxPage)
 	}
-	return limit, q.Get("marker"), nil
+	return min(limit, s.o.Conf.Default.MaxDBLimit), q.Get("marker"), nil
+}
+
+// listLimit is list_limit as keystone's drivers find it (keystone/identity/backends/base.py, _get_list_limit, and its like); 0: none. Lists of a user's
+// projects and the like are not limited (keystone/api/users.py, UserProjectsResource).
+func (s *Service) listLimit(l *listing) int {
+	c := s.o.Conf
+	switch l.kind.plural {
+	case s.user.plural, s.group.plural:
+		return cmp.Or(c.Identity.ListLimit, c.Default.ListLimit)
+	case s.project.plural, s.domain.plural:
+		if l.only == nil {
+			return cmp.Or(c.Resource.ListLimit, c.Default.ListLimit)
+		}
+	case s.role.plural:
+		return cmp.Or(c.Role.ListLimit, c.Default.ListLimit)
+	}
+	return 0
 }
 
 // list answers a list request: from the memo while nothing has changed, else from (id, revision) pairs and the documents that are cached under
@@ -173,7 +192,7 @@ func (s *Service) list(ctx context.Context, r *api.Request, l listing) (api.JSON
 	if l.keep != nil {
 		checks = append(checks, l.keep)
 	}
-	limit, marker, err := page(r.Query())
+	limit, marker, err := s.page(r.Query(), &l)
 	if err != nil {
 		return nil, err
 	}
@@ -183,8 +202,7 @@ func (s *Service) list(ctx context.Context, r *api.Request, l listing) (api.JSON
 	if marker != "" {
 		l.where.Add("id > ?", marker)
 	}
-	key := fmt.Sprintf("list|%d|", limit) + l.kind.singular + "|" + l.path + "|" + l.where.SQL() + fmt.Sprintf("%q", l.where.Args()) + "|" + base(r) + "|" + selfURL(r)
-	return recall(ctx, s, r, key, func(b api.JSON) int { return len(b) }, func(tx *db.Tx) (api.JSON, error) {
+	work := func(tx *db.Tx) (api.JSON, error) {
 		if marker != "" {
 			if _, err := l.kind.get(tx, marker); err != nil {
 				return nil, fault.NotFound("Marker %s could not be found.", marker).Because(err)
@@ -195,7 +213,12 @@ func (s *Service) list(ctx context.Context, r *api.Request, l listing) (api.JSON
 			return nil, err
 		}
 		return s.wrap(r, l.kind.plural, docs, ids, limit), nil
-	})
+	}
+	if l.only != nil {
+		return inRead(ctx, s, work)
+	}
+	key := fmt.Sprintf("list|%d|", limit) + l.kind.singular + "|" + l.path + "|" + l.where.SQL() + fmt.Sprintf("%q", l.where.Args()) + "|" + base(r) + "|" + selfURL(r)
+	return recall(ctx, s, r, key, func(b api.JSON) int { return len(b) }, work)
 }
 
 // collect gathers a list's documents.
@@ -203,7 +226,12 @@ func (s *Service) collect(tx *db.Tx, r *api.Request, l *listing, checks []func(d
 	if len(checks) == 0 {
 		return s.cached(tx, r, l, limit)
 	}
-	all, err := l.kind.all(tx, &l.where)
+	all := []doc{}
+	err = l.each(func(w *db.Where) error {
+		part, err := l.kind.all(tx, w)
+		all = append(all, part...)
+		return err
+	})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -276,36 +304,60 @@ type revised struct {
 	rev int64
 }
 
+// each calls fn with the conditions of the list, or with those of its parts where its ids are given.
+func (l *listing) each(fn func(*db.Where) error) error {
+	if l.only == nil {
+		return fn(&l.where)
+	}
+	for chunk := range slices.Chunk(*l.only, maxIn) {
+		w := l.where
+		if err := fn(w.In("id", padded(chunk))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // cached collects the documents of a list, one more than limit.
 func (s *Service) cached(tx *db.Tx, r *api.Request, l *listing, limit int) (docs [][]byte, ids []string, err error) {
-	query := `SELECT id, revision FROM ` + l.kind.table + l.where.SQL() + ` ORDER BY id`
-	if limit > 0 {
-		query += ` LIMIT ` + strconv.Itoa(limit+1)
-	}
-	rows, err := db.All(tx, func(row db.Row) (revised, error) {
-		var v revised
-		err := row.Scan(&v.id, &v.rev)
-		return v, err
-	}, query, l.where.Args()...)
+	var rows []revised
+	err = l.each(func(w *db.Where) error {
+		query := `SELECT id, revision FROM ` + l.kind.table + w.SQL() + ` ORDER BY id`
+		if limit > 0 {
+			query += ` LIMIT ` + strconv.Itoa(limit+1)
+		}
+		part, err := db.All(tx, func(row db.Row) (revised, error) {
+			var v revised
+			err := row.Scan(&v.id, &v.rev)
+			return v, err
+		}, query, w.Args()...)
+		rows = append(rows, part...)
+		return err
+	})
 	if err != nil {
 		return nil, nil, err
+	}
+	if limit > 0 {
+		rows = rows[:min(len(rows), limit+1)]
 	}
 	view := l.kind.singular + l.path + base(r)
 	docs, ids = make([][]byte, len(rows)), make([]string, len(rows))
 	var missing []string
+	at := map[string]int{} // where the missing ones belong
 	for i, v := range rows {
 		ids[i] = v.id
 		if docs[i] = s.o.Docs.Get(api.DocKey{ID: v.id, Revision: v.rev, View: view}); docs[i] == nil {
 			missing = append(missing, v.id)
+			at[v.id] = i
 		}
 	}
-	for chunk := range slices.Chunk(missing, 500) {
-		found, err := l.kind.all(tx, (&db.Where{}).In("id", chunk))
+	for chunk := range slices.Chunk(missing, maxIn) {
+		found, err := l.kind.all(tx, (&db.Where{}).In("id", padded(chunk)))
 		if err != nil {
 			return nil, nil, err
 		}
 		for _, d := range found {
-			i := slices.Index(ids, str(d, "id"))
+			i := at[str(d, "id")]
 			if docs[i], err = s.encode(r, l, d); err != nil {
 				return nil, nil, err
 			}

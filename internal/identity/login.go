@@ -22,6 +22,7 @@ type knownUser struct {
 	enabled   bool // with the domain
 	expiresAt int64
 	options   doc
+	epoch     int64 // with the domain's
 }
 
 // findUser reads a user by id, or by name and domain.
@@ -29,11 +30,12 @@ func (s *Service) findUser(tx *db.Tx, ref doc) (u knownUser, err error) {
 	scan := func(r db.Row) (knownUser, error) {
 		var options db.JSON[doc]
 		var enabled, domainEnabled bool
-		err := r.Scan(&u.id, &u.hash, &u.expiresAt, &options, &enabled, &domainEnabled)
-		u.enabled, u.options = enabled && domainEnabled, options.V
+		var ofDomain int64
+		err := r.Scan(&u.id, &u.hash, &u.expiresAt, &options, &enabled, &u.epoch, &domainEnabled, &ofDomain)
+		u.enabled, u.options, u.epoch = enabled && domainEnabled, options.V, u.epoch+ofDomain
 		return u, err
 	}
-	const q = `SELECT u.id, u.password_hash, u.password_expires_at, u.options, u.enabled, d.enabled FROM identity_users u JOIN identity_projects d ON d.id = u.domain_id `
+	const q = `SELECT u.id, u.password_hash, u.password_expires_at, u.options, u.enabled, u.epoch, d.enabled, d.epoch FROM identity_users u JOIN identity_projects d ON d.id = u.domain_id `
 	switch {
 	case str(ref, "name") != "":
 		dom := object(ref, "domain")
@@ -78,7 +80,7 @@ func (s *Service) loginUser(ctx context.Context, r *api.Request, data doc) (ref 
 	return ref, u, err
 }
 
-func (s *Service) provePassword(ctx context.Context, r *api.Request, data doc) (string, error) {
+func (s *Service) provePassword(ctx context.Context, r *api.Request, data doc, p *authentication) (string, error) {
 	if named, err := s.inDirectory(ctx, r, object(data, "user")); err != nil || named != nil {
 		if err != nil {
 			return "", err
@@ -90,6 +92,7 @@ func (s *Service) provePassword(ctx context.Context, r *api.Request, data doc) (
 		return "", err
 	}
 	tried(r, u.id)
+	p.sees(u.epoch)
 	if !u.enabled {
 		u = knownUser{}
 	}

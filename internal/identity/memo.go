@@ -17,8 +17,11 @@ type memo struct {
 	size  int
 }
 
-// memoLimit bounds a memo in bytes, about.
-const memoLimit = 8 << 20
+// memoLimit bounds a memo in bytes, about. What is larger than memoMost is not kept: it would drive everything else out.
+const (
+	memoLimit = 8 << 20
+	memoMost  = memoLimit / 8
+)
 
 // memoFor is the memo of the current epoch. A request with a token has read the epoch when its token was looked up; that holds for all of it.
 func (s *Service) memoFor(ctx context.Context, r *api.Request) (*memo, error) {
@@ -44,14 +47,14 @@ func (m *memo) get(key string) any {
 	return m.m[key]
 }
 
-// put keeps v if it was read at the memo's own epoch.
+// put keeps v if it was read at the memo's own epoch and is not too large.
 func (m *memo) put(epoch int64, key string, v any, size int) {
-	if epoch != m.epoch {
+	if size += len(key) + 100; epoch != m.epoch || size > memoMost {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.size += size + len(key) + 100; m.size > memoLimit {
+	if m.size += size; m.size > memoLimit {
 		clear(m.m)
 		m.size = size
 	}

@@ -186,6 +186,9 @@ func (s *Service) earn(ctx context.Context, r *api.Request, p *authentication, t
 				return nil, err
 			}
 			se, err := s.resolve(tx, t, true)
+			if err == nil {
+				err = p.current(se.user.epoch)
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -214,6 +217,9 @@ func (s *Service) earn(ctx context.Context, r *api.Request, p *authentication, t
 	model, err := recall(ctx, s, r, key, small[*session], work)
 	if err == nil && model.outdated(s.o.Now().UnixMicro()) {
 		model, err = inRead(ctx, s, work)
+	}
+	if err == nil {
+		err = p.current(model.user.epoch)
 	}
 	if err != nil {
 		return nil, err

@@ -48,14 +48,17 @@ func (s *Service) subtree(tx *db.Tx, id string) ([]doc, error) {
 	var out []doc
 	level := []string{id}
 	for len(level) > 0 {
-		found, err := s.project.all(tx, (&db.Where{}).In("parent_id", level))
-		if err != nil {
-			return nil, err
+		var next []string
+		for chunk := range slices.Chunk(level, maxIn) {
+			found, err := s.project.all(tx, (&db.Where{}).In("parent_id", chunk))
+			if err != nil {
+				return nil, err
+			}
+			for _, d := range found {
+				out, next = append(out, d), append(next, str(d, "id"))
+			}
 		}
-		level = nil
-		for _, d := range found {
-			out, level = append(out, d), append(level, str(d, "id"))
-		}
+		level = next
 	}
 	return out, nil
 }

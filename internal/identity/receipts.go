@@ -88,6 +88,9 @@ func (s *Service) issueReceipt(ctx context.Context, p *authentication, methods [
 		if err != nil {
 			return err
 		}
+		if err := p.current(u.epoch); err != nil {
+			return err
+		}
 		t.epoch = u.epoch
 		a.Receipt.User = receiptUser{u.ID, u.Name, u.domain}
 		d, err := s.user.get(tx, p.user)
@@ -100,7 +103,7 @@ func (s *Service) issueReceipt(ctx context.Context, p *authentication, methods [
 	if err != nil {
 		return err
 	}
-	id, err := (*s.tokens.keys.Load())[0].seal(t.payload(), now)
+	id, err := s.tokens.keys()[0].seal(t.payload(), now)
 	if err != nil {
 		return err
 	}
@@ -146,6 +149,7 @@ func (s *Service) useReceipt(ctx context.Context, r *api.Request, p *authenticat
 	case t.epoch != u.epoch:
 		return refuse(errors.New("the receipt was made before a change that revoked it"))
 	}
+	p.sees(t.epoch)
 	p.methods = append(p.methods, t.methods...)
 	return nil
 }

@@ -1,6 +1,7 @@
 package identity_test
 
 import (
+	"fmt"
 	"net/url"
 	"strings"
 	"testing"
@@ -303,4 +304,31 @@ func TestBadInput(t *testing.T) {
 			}
 		}
 	})
+}
+
+// list_limit cuts a list that asks for no limit, and says so; max_db_limit bounds what may be asked for.
+func TestListLimit(t *testing.T) {
+	c := newCloudWith(t, dbtest.Memory(t), "[DEFAULT]\nlist_limit = 3\nmax_db_limit = 4\n[identity]\nlist_limit = 2\n")
+	for i := range 5 {
+		c.create("user", fmt.Sprintf(`{"name":"u%d"}`, i))
+		c.create("project", fmt.Sprintf(`{"name":"p%d"}`, i))
+	}
+	for path, want := range map[string]int{"/v3/users": 2, "/v3/projects": 3, "/v3/users?limit=3": 3, "/v3/users?limit=100": 4, "/v3/services": 5} {
+		r := c.must(200, "GET", path, "")
+		list, _ := r.at(strings.TrimPrefix(strings.Split(path, "?")[0], "/v3/")).([]any)
+		if cut := r.at("truncated") == true; len(list) != want || cut != (want < 5) || cut != (r.str("links.next") != "") {
+			t.Errorf("%s: %d members, truncated %v, next %q", path, len(list), cut, r.str("links.next"))
+		}
+	}
+	seen := map[string]bool{}
+	for path := "/v3/users"; path != ""; {
+		r := c.must(200, "GET", path, "")
+		for _, u := range r.at("users").([]any) {
+			seen[u.(map[string]any)["id"].(string)] = true
+		}
+		_, path, _ = strings.Cut(r.str("links.next"), "/identity")
+	}
+	if len(seen) != 6 { // and the admin
+		t.Errorf("page by page there are %d users", len(seen))
+	}
 }

@@ -154,7 +154,11 @@ func (s *Service) render(ctx context.Context, se *session, public string, withCa
 		if se.trust != nil {
 			user = se.trust.trustor
 		}
-		list, err := c.render(public, se.ProjectID, user)
+		filter, err := s.endpointFilter(ctx, c, se.ProjectID)
+		if err != nil {
+			return nil, err
+		}
+		list, err := c.render(public, se.ProjectID, user, filter)
 		if err != nil {
 			return nil, err
 		}
@@ -278,6 +282,10 @@ func (s *Service) authCatalog(ctx context.Context, r *api.Request, _ api.None) (
 	if err != nil {
 		return nil, err
 	}
-	b, err := c.render(r.BaseURL(), r.ProjectID(), r.UserID())
+	filter, err := s.endpointFilter(ctx, c, r.ProjectID())
+	if err != nil {
+		return nil, err
+	}
+	b, err := c.render(r.BaseURL(), r.ProjectID(), r.UserID(), filter)
 	return doc{"catalog": json.RawMessage(b), "links": doc{"self": base(r) + "/auth/catalog"}}, err
 }

@@ -79,6 +79,7 @@ func (s *Service) proveTOTP(ctx context.Context, r *api.Request, data doc, p *au
 		return "", err
 	}
 	tried(r, u.id)
+	p.sees(u.epoch)
 	if !u.enabled {
 		u = knownUser{}
 	}

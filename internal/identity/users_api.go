@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/hanok-cloud/hanok/internal/api"
 	"github.com/hanok-cloud/hanok/internal/db"
@@ -41,6 +42,13 @@ func (s *Service) listUsers(ctx context.Context, r *api.Request, _ api.None) (ap
 	}
 	if err := s.lookAtList(ctx, r, userEntity, &l); err != nil {
 		return nil, err
+	}
+	if name := r.Query().Get("name"); name != "" && slices.Contains(l.filters, "name") { // else a directory has said who has it
+		ids, err := inRead(ctx, s, func(tx *db.Tx) ([]string, error) { return usersNamed(tx, name) })
+		if err != nil {
+			return nil, err
+		}
+		l.only = &ids
 	}
 	return s.list(ctx, r, l)
 }
@@ -250,8 +258,7 @@ func (s *Service) listUserProjects(ctx context.Context, r *api.Request, _ api.No
 	if err != nil {
 		return nil, err
 	}
-	l := listing{kind: s.project, filters: []string{"domain_id", "enabled", "name"}}
-	l.where.In("id", ids)
+	l := listing{kind: s.project, filters: []string{"domain_id", "enabled", "name"}, only: &ids}
 	return s.list(ctx, r, l)
 }
 
@@ -293,8 +300,7 @@ func (s *Service) authProjects(ctx context.Context, r *api.Request, _ api.None) 
 	if err != nil {
 		return nil, err
 	}
-	l := listing{kind: s.project}
-	l.where.In("id", ids)
+	l := listing{kind: s.project, only: &ids}
 	return s.list(ctx, r, l)
 }
 
@@ -306,8 +312,7 @@ func (s *Service) authDomains(ctx context.Context, r *api.Request, _ api.None) (
 	if err != nil {
 		return nil, err
 	}
-	l := listing{kind: s.domain}
-	l.where.In("id", ids)
+	l := listing{kind: s.domain, only: &ids}
 	return s.list(ctx, r, l)
 }
 

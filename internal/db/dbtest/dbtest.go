@@ -26,6 +26,15 @@ func Each(t *testing.T, fn func(t *testing.T, d *db.DB)) {
 	t.Run("postgres", func(t *testing.T) { fn(t, Postgres(t)) })
 }
 
+// Traced is Each for a file and a server, with somebody who is told every statement.
+func Traced(t *testing.T, trace func(tx *db.Tx, query string, args []any), fn func(t *testing.T, d *db.DB)) {
+	t.Helper()
+	t.Run("sqlite", func(t *testing.T) {
+		fn(t, openWith(t, db.Options{URL: "sqlite:" + filepath.Join(t.TempDir(), "hanok.db"), Trace: trace}))
+	})
+	t.Run("postgres", func(t *testing.T) { fn(t, openWith(t, db.Options{URL: PostgresURL(t), Trace: trace})) })
+}
+
 // Memory opens an empty in-memory database: the quickest, for tests of rules that do not depend on the engine.
 func Memory(t testing.TB) *db.DB {
 	t.Helper()
@@ -72,7 +81,12 @@ func Postgres(t testing.TB) *db.DB {
 
 func open(t testing.TB, url string) *db.DB {
 	t.Helper()
-	d, err := db.Open(context.Background(), db.Options{URL: url})
+	return openWith(t, db.Options{URL: url})
+}
+
+func openWith(t testing.TB, o db.Options) *db.DB {
+	t.Helper()
+	d, err := db.Open(context.Background(), o)
 	if err != nil {
 		t.Fatal(err)
 	}

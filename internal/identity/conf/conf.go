@@ -12,6 +12,8 @@ import "time"
 type Config struct {
 	Default               General               `section:"DEFAULT"`
 	Identity              Identity              `section:"identity"`
+	Resource              Resource              `section:"resource"`
+	Role                  Role                  `section:"role"`
 	Auth                  Auth                  `section:"auth"`
 	SecurityCompliance    SecurityCompliance    `section:"security_compliance"`
 	Token                 Token                 `section:"token"`
@@ -29,17 +31,30 @@ type Config struct {
 
 // General is keystone/conf/default.py.
 type General struct {
+	ListLimit           int  `opt:"list_limit" min:"1" doc:"Users, groups, projects, domains or roles in a list for which no limit is asked; the answer says truncated and where it goes on. Not set: all."`
+	MaxDBLimit          int  `opt:"max_db_limit" default:"1000" min:"1" doc:"The largest limit that a list may be asked for, or list_limit set to. A list without either is complete; upstream cuts it here without saying so."`
 	StrictPasswordCheck bool `opt:"strict_password_check" default:"false" doc:"Refuse passwords that are too long instead of cutting them."`
 }
 
 // Identity is keystone/conf/identity.py.
 type Identity struct {
+	ListLimit             int           `opt:"list_limit" min:"1" doc:"list_limit of users and groups."`
 	MaxPasswordLength     int           `opt:"max_password_length" default:"4096" min:"1" max:"4096" doc:"Bytes of a password at most; bcrypt reads no more than 72."`
 	DomainSpecificDrivers bool          `opt:"domain_specific_drivers_enabled" default:"false" doc:"Let a domain keep its users and groups in a directory (LDAP). Without it the configurations of domains have no effect."`
 	ConfigsFromDatabase   bool          `opt:"domain_configurations_from_database" default:"false" doc:"Take the configurations of domains from the API (PUT /v3/domains/ID/config), where a change applies at once; else from files, which are read at the start."`
 	DomainConfigDir       string        `opt:"domain_config_dir" default:"/etc/keystone/domains" doc:"Folder of the files keystone.DOMAIN.conf, one for each domain that has a configuration of its own."`
 	Caching               bool          `opt:"caching" default:"true" doc:"Whether what a directory says of a user or group may be remembered."`
 	CacheTime             time.Duration `opt:"cache_time" default:"600" unit:"seconds" min:"0" doc:"How long it is remembered. For as long, a token of a user who was disabled or removed there may stay good."`
+}
+
+// Resource is keystone/conf/resource.py.
+type Resource struct {
+	ListLimit int `opt:"list_limit" min:"1" doc:"list_limit of projects and domains."`
+}
+
+// Role is keystone/conf/role.py.
+type Role struct {
+	ListLimit int `opt:"list_limit" min:"1" doc:"list_limit of roles."`
 }
 
 // Auth is keystone/conf/auth.py.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -87,6 +88,11 @@ func TestUpstream(t *testing.T) {
 	if version == "" || len(want) != len(steps) {
 		t.Fatalf("%s (%q) has %d answers to %d requests: record anew", upstreamGolden, version, len(want), len(steps))
 	}
+	for _, name := range regexp.MustCompile(`(?m)^- \*\*([a-z0-9-]+)\*\*`).FindAllStringSubmatch(differencesFile(t), -1) {
+		if !slices.ContainsFunc(steps, func(s step) bool { return s.reason == name[1] }) {
+			t.Errorf("differences.md explains %q, which no request shows any more", name[1])
+		}
+	}
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		c := newCloudWith(t, d, upstreamConf)
 		p := newPlayer(endpoint+"/identity", func(r *http.Request) *http.Response {
@@ -107,6 +113,15 @@ func TestUpstream(t *testing.T) {
 			judge(t, s, want[i], got)
 		}
 	})
+}
+
+func differencesFile(t *testing.T) string {
+	t.Helper()
+	raw, err := os.ReadFile("differences.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
 }
 
 // judge compares an answer to upstream's. A difference that the script explains has to be there, with the status that it names.

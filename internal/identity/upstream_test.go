@@ -21,7 +21,8 @@ import (
 // answer the same. The form of the scripts is told in upstream_script_test.go, what of an answer counts in upstream_answer_test.go.
 //
 // To record anew, start a Keystone with an empty database, `keystone-manage bootstrap --bootstrap-password secret` with a region, the
-// [auth] methods of upstreamConf and public_endpoint as KEYSTONE_URL, and run
+// [auth] methods of upstreamConf and public_endpoint as KEYSTONE_URL, and run the command below.
+// On SQLite, `PRAGMA journal_mode=WAL` keeps it from locking itself out, and the [cache] backend dogpile.cache.memory_pickle makes it quick.
 //
 //	KEYSTONE_URL=http://127.0.0.1:5000 KEYSTONE_VERSION='27.0.0 (2025.1)' go test ./internal/identity -run TestUpstream -update
 

@@ -34,6 +34,8 @@ type Service struct {
 	// Plain gives the service the manners of Flask: paths that do not exist are told to anybody, OPTIONS is answered, a body that is
 	// missing is an empty object.
 	Plain bool
+	// Differences tells in Markdown where the service answers otherwise than upstream; empty: nowhere that is written down.
+	Differences string
 	// Header stands on every answer.
 	Header map[string]string
 	// RequestIDHeader is an older name of x-openstack-request-id that the service sends as well (nova: x-compute-request-id).

@@ -51,6 +51,9 @@ func table(s *api.Service) string {
 	for _, r := range routes {
 		fmt.Fprintf(&b, "| %s | `%s` | %s | %d | %s |\n", r.Method, shown(r.Path), rule(r.Rule), r.Code, versions(s, r))
 	}
+	if s.Differences != "" {
+		b.WriteString("\n" + s.Differences)
+	}
 	return b.String()
 }
 

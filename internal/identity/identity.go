@@ -5,6 +5,7 @@ package identity
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,6 +21,9 @@ import (
 	"github.com/hanok-cloud/hanok/internal/identity/oidc"
 	"github.com/hanok-cloud/hanok/internal/policy"
 )
+
+//go:embed differences.md
+var differences string
 
 // Options for New.
 type Options struct {
@@ -126,7 +130,7 @@ func New(o Options) (*Service, error) {
 func (s *Service) API() *api.Service {
 	return &api.Service{Name: "identity", Prefix: "/identity", Aliases: []api.Alias{{From: "/v3", To: "/v3"}}, Routes: s.routes(), Dialect: dialect(),
 		Policy: s.rules, Docs: s.o.Docs, Rewrite: rewrite, BodyLimit: 112 << 10, IgnoresServiceTokens: true, Admit: s.admitted,
-		Plain: true, Header: map[string]string{"Vary": "X-Auth-Token"}, Schema: schema.KeystoneAPI}
+		Plain: true, Header: map[string]string{"Vary": "X-Auth-Token"}, Schema: schema.KeystoneAPI, Differences: differences}
 }
 
 func epochIn(tx *db.Tx) (int64, error) {

@@ -28,7 +28,7 @@ import (
 //
 //	Name: value      a header, or without it if the value is empty
 //	shape            only members and types count, not values, e.g. of lists with what a new cloud has
-//	! STATUS WHY     this cloud answers otherwise on purpose, with STATUS; it must stay so
+//	! STATUS WHY     this cloud answers otherwise on purpose, with STATUS, for a reason of differences.md; it must stay so
 type step struct {
 	at                          string // file:line
 	text                        string // the line
@@ -98,8 +98,8 @@ func (s *step) option(t *testing.T, at, line string) {
 	case is:
 		code, reason, _ := strings.Cut(exception, " ")
 		var err error
-		if s.code, err = strconv.Atoi(code); err != nil || reason == "" {
-			t.Fatalf("%s: an exception needs a status and a reason", at)
+		if s.code, err = strconv.Atoi(code); err != nil || !knownReason(reason) {
+			t.Fatalf("%s: an exception needs a status and a reason that differences.md explains", at)
 		}
 		s.reason = reason
 	case line == "shape":
@@ -110,6 +110,11 @@ func (s *step) option(t *testing.T, at, line string) {
 	default:
 		t.Fatalf("%s: %q is no option", at, line)
 	}
+}
+
+func knownReason(name string) bool {
+	raw, err := os.ReadFile("differences.md")
+	return err == nil && name != "" && strings.Contains(string(raw), "- **"+name+"**: ")
 }
 
 var reference = regexp.MustCompile(`\$\{[^}]*\}`)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -20,7 +21,8 @@ import (
 // answer the same. The form of the scripts is told in upstream_script_test.go, what of an answer counts in upstream_answer_test.go.
 //
 // To record anew, start a Keystone with an empty database, `keystone-manage bootstrap --bootstrap-password secret` with a region, the
-// [auth] methods of upstreamConf and public_endpoint as KEYSTONE_URL, and run
+// [auth] methods of upstreamConf and public_endpoint as KEYSTONE_URL, and run the command below.
+// On SQLite, `PRAGMA journal_mode=WAL` keeps it from locking itself out, and the [cache] backend dogpile.cache.memory_pickle makes it quick.
 //
 //	KEYSTONE_URL=http://127.0.0.1:5000 KEYSTONE_VERSION='27.0.0 (2025.1)' go test ./internal/identity -run TestUpstream -update
 
@@ -87,6 +89,11 @@ func TestUpstream(t *testing.T) {
 	if version == "" || len(want) != len(steps) {
 		t.Fatalf("%s (%q) has %d answers to %d requests: record anew", upstreamGolden, version, len(want), len(steps))
 	}
+	for _, name := range regexp.MustCompile(`(?m)^- \*\*([a-z0-9-]+)\*\*`).FindAllStringSubmatch(differencesFile(t), -1) {
+		if !slices.ContainsFunc(steps, func(s step) bool { return s.reason == name[1] }) {
+			t.Errorf("differences.md explains %q, which no request shows any more", name[1])
+		}
+	}
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		c := newCloudWith(t, d, upstreamConf)
 		p := newPlayer(endpoint+"/identity", func(r *http.Request) *http.Response {
@@ -107,6 +114,15 @@ func TestUpstream(t *testing.T) {
 			judge(t, s, want[i], got)
 		}
 	})
+}
+
+func differencesFile(t *testing.T) string {
+	t.Helper()
+	raw, err := os.ReadFile("differences.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
 }
 
 // judge compares an answer to upstream's. A difference that the script explains has to be there, with the status that it names.

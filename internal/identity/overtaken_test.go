@@ -65,3 +65,34 @@ func TestNoTokenOutlivesTheRevocationThatOvertookIt(t *testing.T) {
 func exchangeBody(token, scope string) string {
 	return `{"auth":{"identity":{"methods":["token"],"token":{"id":"` + token + `"}},` + scope + `}}`
 }
+
+// On PostgreSQL a user may be enabled, by a request that has not committed, while another that disables still reads "disabled". What was made in
+// between must not come to life when the user is enabled later.
+func TestDisablingVoidsWhateverItRead(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		c := newCloud(t, d)
+		user, project := c.tenant("ann")
+		epochs := func() (out [2]int64) {
+			t.Helper()
+			err := d.Read(t.Context(), func(tx *db.Tx) (err error) {
+				if out[0], err = db.One(tx, db.Value[int64], `SELECT epoch FROM identity_users WHERE id = $1`, user); err != nil {
+					return err
+				}
+				out[1], err = db.One(tx, db.Value[int64], `SELECT epoch FROM identity_projects WHERE id = $1`, project)
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return out
+		}
+		for range 2 {
+			before := epochs()
+			c.must(200, "PATCH", "/v3/users/"+user, `{"user":{"enabled":false}}`)
+			c.must(200, "PATCH", "/v3/projects/"+project, `{"project":{"enabled":false}}`)
+			if after := epochs(); after[0] == before[0] || after[1] == before[1] {
+				t.Errorf("epochs stay at %v", after)
+			}
+		}
+	})
+}

@@ -151,11 +151,13 @@ func (s *Service) changeProject(tx *db.Tx, old, changes doc) (doc, error) {
 // toggleProject checks and carries out a change of enabled.
 func (s *Service) toggleProject(tx *db.Tx, old, changes doc) error {
 	enabled, given := changes["enabled"].(bool)
-	if !given || enabled == truth(old, "enabled") {
-		return nil
-	}
 	id := str(old, "id")
-	if enabled {
+	switch {
+	case !given, enabled && truth(old, "enabled"):
+		return nil
+	case !enabled && !truth(old, "enabled"):
+		return voidProject(tx, id) // as for users, in changeUser
+	case enabled:
 		above, err := s.parents(tx, old)
 		if err != nil {
 			return err

@@ -31,15 +31,25 @@ func revokeAudit(tx *db.Tx, audit string) error {
 
 // revokeUser voids all tokens of a user made so far, those of the same second too.
 func revokeUser(tx *db.Tx, id string) error {
-	if _, err := tx.Exec(`UPDATE identity_users SET epoch = epoch + 1 WHERE id = $1`, id); err != nil {
+	if err := voidUser(tx, id); err != nil {
 		return err
 	}
 	return addRevocation(tx, revocation{user: id})
 }
 
+func voidUser(tx *db.Tx, id string) error {
+	_, err := tx.Exec(`UPDATE identity_users SET epoch = epoch + 1 WHERE id = $1`, id)
+	return err
+}
+
+func voidProject(tx *db.Tx, id string) error {
+	_, err := tx.Exec(`UPDATE identity_projects SET epoch = epoch + 1 WHERE id = $1`, id)
+	return err
+}
+
 // revokeProject voids all tokens scoped to a project; for a domain also those of its users and projects.
 func revokeProject(tx *db.Tx, id string, domain bool) error {
-	if _, err := tx.Exec(`UPDATE identity_projects SET epoch = epoch + 1 WHERE id = $1`, id); err != nil {
+	if err := voidProject(tx, id); err != nil {
 		return err
 	}
 	if domain {

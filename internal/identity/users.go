@@ -111,8 +111,12 @@ func (s *Service) changeUser(tx *db.Tx, old, changes doc, p newPassword) (doc, e
 			return nil, err
 		}
 	}
-	if p.hash != "" || disabled {
+	switch {
+	case p.hash != "" || disabled:
 		return got, revokeUser(tx, id)
+	case changes["enabled"] == false:
+		// On PostgreSQL another request may have enabled the user since it was read, and a token may have been made.
+		return got, voidUser(tx, id)
 	}
 	return got, nil
 }

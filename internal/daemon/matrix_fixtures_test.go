@@ -149,10 +149,12 @@ func matrixFixtures() map[string]func(c *matrixCloud) string {
 			c.as(c.tokens["member"], "network", "PUT", "/v2.0/routers/"+c.get("spare_router")+"/add_router_interface", fmt.Sprintf(`{"subnet_id":%q}`, id), "")
 			return id
 		},
-		"fip":           mine("network", "/v2.0/floatingips", `{"floatingip":{"floating_network_id":"$public_net"}}`, "floatingip.id"),
-		"subnetpool":    mine("network", "/v2.0/subnetpools", `{"subnetpool":{"name":"x","prefixes":["10.99.0.0/16"]}}`, "subnetpool.id"),
-		"address_scope": mine("network", "/v2.0/address-scopes", `{"address_scope":{"name":"x","ip_version":4}}`, "address_scope.id"),
-		"rbac":          mine("network", "/v2.0/rbac-policies", `{"rbac_policy":{"object_type":"network","object_id":"$shared_by_rbac","action":"access_as_shared","target_tenant":"$other_project"}}`, "rbac_policy.id"),
+		"fip":                 mine("network", "/v2.0/floatingips", `{"floatingip":{"floating_network_id":"$public_net"}}`, "floatingip.id"),
+		"subnetpool":          mine("network", "/v2.0/subnetpools", `{"subnetpool":{"name":"x","prefixes":["10.99.0.0/16"]}}`, "subnetpool.id"),
+		"address_scope":       mine("network", "/v2.0/address-scopes", `{"address_scope":{"name":"x","ip_version":4}}`, "address_scope.id"),
+		"address_group":       mine("network", "/v2.0/address-groups", `{"address_group":{"name":"x"}}`, "address_group.id"),
+		"spare_address_group": mine("network", "/v2.0/address-groups", `{"address_group":{"name":"x"}}`, "address_group.id"),
+		"rbac":                mine("network", "/v2.0/rbac-policies", `{"rbac_policy":{"object_type":"network","object_id":"$shared_by_rbac","action":"access_as_shared","target_tenant":"$other_project"}}`, "rbac_policy.id"),
 		"spare_rbac": func(c *matrixCloud) string {
 			c.forget("spare_net")
 			return c.as(c.tokens["member"], "network", "POST", "/v2.0/rbac-policies", `{"rbac_policy":{"object_type":"network","object_id":"$spare_net","action":"access_as_shared","target_tenant":"$other_project"}}`, "rbac_policy.id")

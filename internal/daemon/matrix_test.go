@@ -29,7 +29,7 @@ import (
 // before it, gone=FIXTURE,… are used up by a success; also=STATUS,… are answers of admitted requests besides 2xx; foreign=STATUS is the
 // answer to those whom the rule lets pass but whose project does not own the object; outsider=STATUS: the same before any rule is asked; hide=no: upstream finds the object for everybody;
 // scope=project: tokens of other scopes get
-// 403; own=ANSWERS: what golden.json would say of a rule that upstream does not have; ownproject=any: who asks about the own project passes. The NOTE cites upstream where not the rule alone decides.
+// 403; own=ANSWERS: what golden.json would say of a rule that upstream does not have; show=RULE: the network's rule that decides between 403 and 404 where it is not get_ and the kind of the row's rule; ownproject=any: who asks about the own project passes. The NOTE cites upstream where not the rule alone decides.
 
 // row is one line of a matrix file.
 type row struct {
@@ -257,6 +257,9 @@ func (g *goldenMatrix) refusal(t *testing.T, r *row, rule string, persona int) i
 		_, what, _ := strings.Cut(strings.Split(r.rules[0], ":")[0], "_")
 		if show = "get_" + what; strings.HasPrefix(r.path, "/v2.0/routers/") {
 			show = "get_router"
+		}
+		if s := r.options["show"]; s != "" {
+			show = s
 		}
 	}
 	if show != "" && (show == rule || !g.granted(t, r, show, persona)) {

@@ -19,6 +19,7 @@ type extension struct {
 
 // extensionList is what works, with upstream's names and dates.
 var extensionList = []extension{
+	ext("address-group", "Address group", "Sets of addresses that rules of security groups name.", "2020-07-15T10:00:00-00:00"),
 	ext("address-scope", "Address scope", "Scopes of addresses that do not overlap.", "2015-07-26T10:00:00-00:00"),
 	ext("agent", "agent", "The parts of nodes that wire networks.", "2013-02-03T10:00:00-00:00"),
 	ext("allowed-address-pairs", "Allowed Address Pairs", "Addresses that a port may use besides its own.", "2013-07-23T10:00:00-00:00"),
@@ -51,6 +52,7 @@ var extensionList = []extension{
 	ext("quota-check-limit", "Quota engine limit check", "Limits compared with usage when set.", "2021-12-30T10:00:00-00:00"),
 	ext("quota_details", "Quota details management support", "Quotas with usage.", "2017-02-10T10:00:00-00:00"),
 	ext("quotas", "Quota management support", "Quotas by project.", "2012-07-29T10:00:00-00:00"),
+	ext("rbac-address-group", "Add address_group type to RBAC", "Sharing of address groups.", "2021-01-20T00:00:00-00:00"),
 	ext("rbac-address-scope", "Add address_scope type to RBAC", "Sharing of address scopes.", "2020-02-15T00:00:00-00:00"),
 	ext("rbac-policies", "RBAC Policies", "Sharing between projects.", "2015-06-17T12:15:12-00:00"),
 	ext("rbac-security-groups", "Add security_group type to network RBAC", "Sharing of security groups.", "2020-02-15T00:00:00-00:00"),
@@ -60,6 +62,7 @@ var extensionList = []extension{
 	ext("router_availability_zone", "Router Availability Zone", "Availability zones of routers.", "2015-01-01T10:00:00-00:00"),
 	ext("security-group", "security-group", "Security groups.", "2012-10-05T10:00:00-00:00"),
 	ext("security-groups-normalized-cidr", "Normalized CIDR field for security group rules", "The prefix of a rule without host bits.", "2018-11-12T10:00:00-00:00"),
+	ext("security-groups-remote-address-group", "Remote address group id field for security group rules", "Rules that name an address group.", "2020-08-25T10:00:00-00:00"),
 	ext("security-groups-shared-filtering", "Security group filtering on the shared field", "Security groups by sharing.", "2020-07-23T00:00:00-00:00"),
 	ext("service-type", "Neutron Service Type Management", "Providers of network services.", "2013-01-20T00:00:00-00:00"),
 	ext("sort-key-validation", "Sort keys validation", "Unknown sort keys are refused.", "2018-07-04T10:00:00-00:00"),

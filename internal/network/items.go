@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -249,7 +250,7 @@ func (r *renderer) groupItems() ([]nodeapi.SecurityGroup, error) {
 	if err != nil {
 		return nil, err
 	}
-	remote := map[string]bool{}
+	remote, addresses := map[string]bool{}, map[string]bool{}
 	items := map[string]*nodeapi.SecurityGroup{}
 	for _, o := range groups {
 		g := o.(*securityGroup)
@@ -259,11 +260,19 @@ func (r *renderer) groupItems() ([]nodeapi.SecurityGroup, error) {
 			if ru.RemoteGroupID != "" {
 				remote[ru.RemoteGroupID] = true
 			}
+			if ru.AddressGroupID != "" {
+				addresses[ru.AddressGroupID] = true
+			}
 		}
 		items[g.ID] = x
 	}
 	if len(remote) > 0 {
 		if err := r.members(sortedKeys(remote), items); err != nil {
+			return nil, err
+		}
+	}
+	if len(addresses) > 0 {
+		if err := r.addressGroups(sortedKeys(addresses), items); err != nil {
 			return nil, err
 		}
 	}
@@ -306,6 +315,16 @@ func (r *renderer) members(ids []string, items map[string]*nodeapi.SecurityGroup
 	return err
 }
 
+// addressGroups adds the address groups that rules name: to a node they are groups with members and without rules.
+func (r *renderer) addressGroups(ids []string, items map[string]*nodeapi.SecurityGroup) error {
+	os, err := loadAddressGroups(r.c, ids)
+	for _, o := range os {
+		g := o.(*addressGroup)
+		items[g.ID] = &nodeapi.SecurityGroup{ID: g.ID, Stateful: true, Members: slices.Sorted(slices.Values(g.Addresses))}
+	}
+	return err
+}
+
 func (ru *rule) item() nodeapi.SecurityGroupRule {
 	orNil := func(n int64) *int {
 		if n < 0 {
@@ -315,5 +334,5 @@ func (ru *rule) item() nodeapi.SecurityGroupRule {
 		return &i
 	}
 	return nodeapi.SecurityGroupRule{ID: ru.ID, Direction: ru.Direction, EtherType: ru.EtherType, Protocol: ru.Protocol, PortMin: orNil(ru.PortMin), PortMax: orNil(ru.PortMax),
-		RemoteCIDR: ru.RemotePrefix, RemoteGroupID: ru.RemoteGroupID}
+		RemoteCIDR: ru.RemotePrefix, RemoteGroupID: cmp.Or(ru.RemoteGroupID, ru.AddressGroupID)}
 }

@@ -89,10 +89,18 @@ func (s *Service) call(tx *db.Tx, r *api.Request, caller *api.Caller) *call {
 	return c
 }
 
+// rule is what is asked for an action: a name that nobody defines stands for the rule named default (oslo_policy/policy.py, Rules.__missing__).
+func (s *Service) rule(name string) string {
+	if s.policy.Has(name) {
+		return name
+	}
+	return "default"
+}
+
 // routes are the handlers of a kind.
 func (s *Service) resourceRoutes(r *resource) []api.Route {
 	base := "/v2.0/" + r.urlPath()
-	get, create, update, remove := "get_"+r.name, "create_"+r.name, "update_"+r.name, "delete_"+r.name
+	get, create, update, remove := s.rule("get_"+r.name), s.rule("create_"+r.name), s.rule("update_"+r.name), s.rule("delete_"+r.name)
 	routes := []api.Route{
 		api.Handle("GET", base, api.Object(get), http.StatusOK, func(ctx context.Context, q *api.Request, _ api.None) (*api.List, error) {
 			return s.list(ctx, q, r)
@@ -376,7 +384,7 @@ func (s *Service) delete(ctx context.Context, q *api.Request, r *resource, id st
 			return err
 		}
 		t := c.target(r, o.std().ProjectID, shared, o)
-		if !s.policy.Allowed("delete_"+r.name, c.creds, t) {
+		if !s.policy.Allowed(s.rule("delete_"+r.name), c.creds, t) {
 			return c.refused(r, t, "delete_"+r.name)
 		}
 		if err := ifMatch(q, o.std()); err != nil {
@@ -500,7 +508,7 @@ func (c *call) askAll(rules []string, t policy.Target) error {
 			known = append(known, r)
 		}
 	}
-	if c.s.policy.CheckAll(c.creds, t, known...) == policy.Granted {
+	if c.s.policy.CheckAll(c.creds, t, append([]string{c.s.rule(known[0])}, known[1:]...)...) == policy.Granted {
 		return nil
 	}
 	c.denied(t, known...)

@@ -50,7 +50,7 @@ type Service struct {
 
 // resources are the kinds of objects.
 type resources struct {
-	networks, subnets, ports, securityGroups, securityGroupRules, routers, floatingIPs, subnetPools, addressScopes, rbac *resource
+	networks, subnets, ports, securityGroups, securityGroupRules, routers, floatingIPs, subnetPools, addressScopes, rbac, addressGroups *resource
 }
 
 var (
@@ -83,7 +83,7 @@ func New(o Options) (*Service, error) {
 			return nil, fmt.Errorf("network policy: %w", err)
 		}
 	}
-	s.res = resources{s.networks(), s.subnets(), s.ports(), s.securityGroups(), s.securityGroupRules(), s.routers(), s.floatingIPs(), s.subnetPools(), s.addressScopes(), s.rbacPolicies()}
+	s.res = resources{s.networks(), s.subnets(), s.ports(), s.securityGroups(), s.securityGroupRules(), s.routers(), s.floatingIPs(), s.subnetPools(), s.addressScopes(), s.rbacPolicies(), s.addressGroups()}
 	for _, r := range s.res.all() {
 		r.byName = map[string]*attr{}
 		for i := range r.attrs {
@@ -98,7 +98,7 @@ func New(o Options) (*Service, error) {
 }
 
 func (r *resources) all() []*resource {
-	return []*resource{r.networks, r.subnets, r.ports, r.securityGroups, r.securityGroupRules, r.routers, r.floatingIPs, r.subnetPools, r.addressScopes, r.rbac}
+	return []*resource{r.networks, r.subnets, r.ports, r.securityGroups, r.securityGroupRules, r.routers, r.floatingIPs, r.subnetPools, r.addressScopes, r.rbac, r.addressGroups}
 }
 
 // API is the HTTP face.
@@ -110,7 +110,7 @@ func (s *Service) API() *api.Service {
 			routes = append(routes, s.tagRoutes(r)...)
 		}
 	}
-	routes = slices.Concat(routes, s.routerActions(), s.quotaRoutes(), s.agentRoutes(), s.availabilityRoutes())
+	routes = slices.Concat(routes, s.routerActions(), s.addressGroupActions(), s.quotaRoutes(), s.agentRoutes(), s.availabilityRoutes())
 	return &api.Service{
 		Name: "network", Prefix: "/network", Routes: routes, Dialect: dialect(), Policy: s.policy, Docs: s.docs,
 		Rewrite: func(r *http.Request, path string) string {

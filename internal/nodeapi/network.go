@@ -103,12 +103,13 @@ type AddressPair struct {
 	IP  string `json:"ip"` // address or CIDR
 }
 
-// SecurityGroup is a group that a port here has or that a rule here refers to.
+// SecurityGroup is a group that a port here has or that a rule here refers to: another security group, or an address group, which
+// has members and no rules.
 type SecurityGroup struct {
 	ID       string              `json:"id"`
 	Stateful bool                `json:"stateful"`
 	Rules    []SecurityGroupRule `json:"rules,omitempty"`
-	// Members are the addresses of all ports in the group, allowed address pairs included, sorted;
+	// Members are the addresses of all ports in the group, allowed address pairs included, or an address group's addresses, sorted;
 	// filled when some rule on this node names the group as its remote group.
 	Members []string `json:"members,omitempty"`
 }

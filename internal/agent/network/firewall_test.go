@@ -251,6 +251,54 @@ func TestRuleChangeCutsConnections(t *testing.T) {
 	}
 }
 
+// An address group is a group with members and no rules: nets come and go, also the one that holds all addresses.
+func TestAddressGroup(t *testing.T) {
+	c := newCloud(t, nil)
+	n := c.tenant(tenantA, 100, "10.0.0")
+	web := c.group("web")
+	web.Rules = append(web.Rules, nodeapi.SecurityGroupRule{ID: "r", Direction: "ingress", EtherType: "IPv4", Protocol: "tcp", RemoteGroupID: "offices"})
+	c.group("client", ping4())
+	offices := &nodeapi.SecurityGroup{ID: "offices", Stateful: true, Members: []string{"10.0.0.12/32", "2001:db8::/64"}}
+	c.state.SecurityGroups["offices"] = offices
+	p1 := c.port(uid("1111", "01"), n, "10.0.0.11", "fa:16:3e:00:00:11", "web")
+	p2 := c.port(uid("1111", "02"), n, "10.0.0.12", "fa:16:3e:00:00:12", "client")
+	p3 := c.port(uid("1111", "03"), n, "10.0.0.13", "fa:16:3e:00:00:13", "client")
+	c.apply()
+	server, in, out := c.guest(p1), c.guest(p2), c.guest(p3)
+	server.Address("10.0.0.11/24", "")
+	in.Address("10.0.0.12/24", "")
+	out.Address("10.0.0.13/24", "")
+	c.lab.Listen(server.NS, "tcp", ":80")
+	for _, step := range []struct {
+		members []string
+		in, out bool
+	}{
+		{[]string{"10.0.0.12/32", "2001:db8::/64"}, true, false},
+		{[]string{"10.0.0.12/31", "::/0"}, true, true},
+		{[]string{"10.0.0.13/32", "10.0.0.16/28", "::/0"}, false, true},
+		{[]string{"10.0.0.13/32", "10.0.0.0/28", "0.0.0.0/0"}, true, true},
+		{[]string{"10.0.0.0/29"}, false, false},
+	} {
+		g := *offices
+		g.Members = step.members
+		c.state.SecurityGroups["offices"] = &g
+		c.apply()
+		for _, x := range []struct {
+			name string
+			from *nettest.Guest
+			want bool
+		}{{"10.0.0.12", in, step.in}, {"10.0.0.13", out, step.out}} {
+			patience := wait
+			if !x.want {
+				patience = never
+			}
+			if got := nettest.Reach(x.from.NS, "tcp", "", "10.0.0.11:80", patience); got != x.want {
+				t.Errorf("group %v: %s gets through: %v", step.members, x.name, got)
+			}
+		}
+	}
+}
+
 // Members of a remote group come and go.
 func TestRemoteGroup(t *testing.T) {
 	c := newCloud(t, nil)

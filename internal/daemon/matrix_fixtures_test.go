@@ -154,6 +154,8 @@ func matrixFixtures() map[string]func(c *matrixCloud) string {
 		"address_scope":       mine("network", "/v2.0/address-scopes", `{"address_scope":{"name":"x","ip_version":4}}`, "address_scope.id"),
 		"address_group":       mine("network", "/v2.0/address-groups", `{"address_group":{"name":"x"}}`, "address_group.id"),
 		"spare_address_group": mine("network", "/v2.0/address-groups", `{"address_group":{"name":"x"}}`, "address_group.id"),
+		"default_sgr":         post("network", "/v2.0/default-security-group-rules", `{"default_security_group_rule":{"direction":"ingress","protocol":"udp","port_range_min":$port_number,"port_range_max":65000,"used_in_default_sg":false,"used_in_non_default_sg":false}}`, "default_security_group_rule.id"),
+		"spare_default_sgr":   post("network", "/v2.0/default-security-group-rules", `{"default_security_group_rule":{"direction":"ingress","protocol":"udp","port_range_min":$port_number,"port_range_max":65000,"used_in_default_sg":false,"used_in_non_default_sg":false}}`, "default_security_group_rule.id"),
 		"rbac":                mine("network", "/v2.0/rbac-policies", `{"rbac_policy":{"object_type":"network","object_id":"$shared_by_rbac","action":"access_as_shared","target_tenant":"$other_project"}}`, "rbac_policy.id"),
 		"spare_rbac": func(c *matrixCloud) string {
 			c.forget("spare_net")

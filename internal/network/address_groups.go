@@ -38,7 +38,7 @@ func addressGroupNotFound(id string) *fault.Error {
 // addressGroups have no quota upstream either: nothing registers them with it (neutron/extensions/address_group.py).
 func (s *Service) addressGroups() *resource {
 	return &resource{name: "address_group", collection: "address_groups", path: "address-groups", table: "net_address_groups", notFound: addressGroupNotFound,
-		shareable: "address_group", scope: sharedScope("address_group"),
+		shareable: "address_group", guarded: true, scope: sharedScope("address_group"),
 		attrs: append(standardAttrs(plainName(), "no tags"),
 			attr{name: "addresses", post: true, def: unset{}, convert: noneToList, validate: vSubnetList},
 			attr{name: "shared", hidden: true}),
@@ -72,7 +72,7 @@ func (s *Service) changeAddresses(ctx context.Context, q *api.Request, in map[st
 		if err != nil {
 			return err
 		}
-		t := c.target(r, o.std().ProjectID, shared, o)
+		t := c.target(r, o.std().ProjectID, false, o)
 		if rule := s.rule("update_address_group"); !s.policy.Allowed(rule, c.creds, t) {
 			return c.refused(r, t, rule)
 		}

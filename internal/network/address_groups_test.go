@@ -117,9 +117,9 @@ func TestSharedAddressGroups(t *testing.T) {
 			t.Errorf("shared group %v", g)
 		}
 		c.refuse("bob", "POST", "/rbac-policies", policy("admin"), 400, "InvalidInput", "Only admins can manipulate policies on objects they do not own")
-		c.refuse("bob", "PUT", "/address-groups/"+id, `{"address_group":{"name":"x"}}`, 403, "PolicyNotAuthorized", "rule:update_address_group is disallowed by policy")
-		c.refuse("bob", "PUT", "/address-groups/"+id+"/add_addresses", `{"addresses":["10.0.0.0/8"]}`, 403, "PolicyNotAuthorized", "disallowed by policy")
-		c.refuse("bob", "DELETE", "/address-groups/"+id, "", 403, "PolicyNotAuthorized", "rule:delete_address_group is disallowed by policy")
+		c.refuse("bob", "PUT", "/address-groups/"+id, `{"address_group":{"name":"x"}}`, 404, "HTTPNotFound", "The resource could not be found.")
+		c.refuse("bob", "PUT", "/address-groups/"+id+"/add_addresses", `{"addresses":["10.0.0.0/8"]}`, 404, "HTTPNotFound", "The resource could not be found.")
+		c.refuse("bob", "DELETE", "/address-groups/"+id, "", 404, "HTTPNotFound", "The resource could not be found.")
 		sg := c.do("bob", "POST", "/security-groups", `{"security_group":{"name":"web"}}`, 201).str("id")
 		r := c.do("bob", "POST", "/security-group-rules", `{"security_group_rule":{"security_group_id":"`+sg+`","direction":"ingress","remote_address_group_id":"`+id+`"}}`, 201)
 		c.refuse("alice", "DELETE", "/rbac-policies/"+p.str("id"), "", 409, "RbacPolicyInUse", "cannot be removed because other objects depend on it.")

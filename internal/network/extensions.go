@@ -61,6 +61,7 @@ var extensionList = []extension{
 	ext("router", "Neutron L3 Router", "Routers and floating IPs.", "2012-07-20T10:00:00-00:00"),
 	ext("router_availability_zone", "Router Availability Zone", "Availability zones of routers.", "2015-01-01T10:00:00-00:00"),
 	ext("security-group", "security-group", "Security groups.", "2012-10-05T10:00:00-00:00"),
+	ext("security-groups-default-rules", "Default rules for security groups", "Templates of the rules that new security groups have.", "2022-12-19T10:00:00-00:00"),
 	ext("security-groups-normalized-cidr", "Normalized CIDR field for security group rules", "The prefix of a rule without host bits.", "2018-11-12T10:00:00-00:00"),
 	ext("security-groups-remote-address-group", "Remote address group id field for security group rules", "Rules that name an address group.", "2020-08-25T10:00:00-00:00"),
 	ext("security-groups-shared-filtering", "Security group filtering on the shared field", "Security groups by sharing.", "2020-07-23T00:00:00-00:00"),

@@ -30,6 +30,9 @@ type resource struct {
 	byName     map[string]*attr
 	// shareable names the rbac object type of kinds that have a computed attribute shared.
 	shareable string
+	// guarded kinds answer a refused change with 404 to those whom they are shared with: upstream fetches them for policy without the attribute
+	// shared (neutron/pecan_wsgi/hooks/policy_enforcement.py, fetch_resource).
+	guarded bool
 	// parent is the column of the object whose owner has a say: network_id, security_group_id.
 	parent string
 	// scope limits a query to what the caller may know of; nil: what its project owns.
@@ -383,7 +386,7 @@ func (s *Service) delete(ctx context.Context, q *api.Request, r *resource, id st
 		if err != nil {
 			return err
 		}
-		t := c.target(r, o.std().ProjectID, shared, o)
+		t := c.target(r, o.std().ProjectID, shared && !r.guarded, o)
 		if !s.policy.Allowed(s.rule("delete_"+r.name), c.creds, t) {
 			return c.refused(r, t, "delete_"+r.name)
 		}
@@ -465,7 +468,7 @@ func (c *call) mayUpdate(r *resource, o object, shared bool, v values) error {
 	}
 	t := c.valuesTarget(r, v, o, shared)
 	err := c.askAll(rules, t)
-	if err != nil && !c.s.policy.Allowed("get_"+r.name, c.creds, c.target(r, o.std().ProjectID, shared, o)) {
+	if err != nil && !c.s.policy.Allowed("get_"+r.name, c.creds, c.target(r, o.std().ProjectID, shared && !r.guarded, o)) {
 		return resourceNotFound()
 	}
 	return err

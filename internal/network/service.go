@@ -50,7 +50,8 @@ type Service struct {
 
 // resources are the kinds of objects.
 type resources struct {
-	networks, subnets, ports, securityGroups, securityGroupRules, routers, floatingIPs, subnetPools, addressScopes, rbac, addressGroups *resource
+	networks, subnets, ports, securityGroups, securityGroupRules, routers, floatingIPs, subnetPools, addressScopes, rbac, addressGroups,
+	defaultRules *resource
 }
 
 var (
@@ -83,7 +84,8 @@ func New(o Options) (*Service, error) {
 			return nil, fmt.Errorf("network policy: %w", err)
 		}
 	}
-	s.res = resources{s.networks(), s.subnets(), s.ports(), s.securityGroups(), s.securityGroupRules(), s.routers(), s.floatingIPs(), s.subnetPools(), s.addressScopes(), s.rbacPolicies(), s.addressGroups()}
+	s.res = resources{s.networks(), s.subnets(), s.ports(), s.securityGroups(), s.securityGroupRules(), s.routers(), s.floatingIPs(), s.subnetPools(), s.addressScopes(), s.rbacPolicies(),
+		s.addressGroups(), s.defaultRules()}
 	for _, r := range s.res.all() {
 		r.byName = map[string]*attr{}
 		for i := range r.attrs {
@@ -98,7 +100,8 @@ func New(o Options) (*Service, error) {
 }
 
 func (r *resources) all() []*resource {
-	return []*resource{r.networks, r.subnets, r.ports, r.securityGroups, r.securityGroupRules, r.routers, r.floatingIPs, r.subnetPools, r.addressScopes, r.rbac, r.addressGroups}
+	return []*resource{r.networks, r.subnets, r.ports, r.securityGroups, r.securityGroupRules, r.routers, r.floatingIPs, r.subnetPools, r.addressScopes, r.rbac, r.addressGroups,
+		r.defaultRules}
 }
 
 // API is the HTTP face.

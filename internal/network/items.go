@@ -225,12 +225,29 @@ func (r *renderer) routerItems() ([]nodeapi.Router, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := r.c.loadForwardings(fips, fipIDs(fips)); err != nil {
+			return nil, err
+		}
 		for _, f := range fips {
+			for _, p := range f.Forwardings {
+				item.PortForwardings = append(item.PortForwardings, p.item(f.Address))
+			}
+			if f.PortID == "" {
+				continue
+			}
 			item.FloatingIPs = append(item.FloatingIPs, nodeapi.FloatingIP{ID: f.ID, Floating: f.Address, Fixed: f.FixedIP, PortID: f.PortID})
 		}
 		out = append(out, item)
 	}
 	return out, nil
+}
+
+func fipIDs(fs []*floatingIP) []string {
+	out := make([]string, len(fs))
+	for i, f := range fs {
+		out[i] = f.ID
+	}
+	return out
 }
 
 // groupItems are the groups of the node's ports, and those that their rules name, with members.

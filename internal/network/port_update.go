@@ -112,6 +112,9 @@ func (c *call) fixedIPsLeft(p *port, before []fixedIP) error {
 		if err := c.disassociate(p.ID, f.IP); err != nil {
 			return err
 		}
+		if err := c.dropForwardings(p.ID, f.IP); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -149,6 +152,9 @@ func (c *call) notRouters(p *port) error {
 // deletePort deletes a port with what hangs on it.
 func (c *call) deletePort(p *port) error {
 	if err := c.disassociate(p.ID, ""); err != nil {
+		return err
+	}
+	if err := c.dropForwardings(p.ID, ""); err != nil {
 		return err
 	}
 	if err := c.dropPort(p); err != nil {

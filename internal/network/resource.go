@@ -23,6 +23,7 @@ type object interface {
 type resource struct {
 	name       string // security_group
 	collection string // security_groups
+	member     string // what one is called in bodies; empty: the name
 	path       string // security-groups; empty: the collection
 	table      string
 	notFound   func(id string) *fault.Error
@@ -35,6 +36,8 @@ type resource struct {
 	guarded bool
 	// parent is the column of the object whose owner has a say: network_id, security_group_id.
 	parent string
+	// nested kinds live below an object of another kind; nil: they have paths of their own.
+	nested *nested
 	// scope limits a query to what the caller may know of; nil: what its project owns.
 	scope func(w *db.Where, c *call)
 	// filters add conditions for query parameters that are no plain columns.
@@ -54,9 +57,27 @@ type resource struct {
 	checkCreate func(c *call, v values) error
 }
 
+// nested says below which kind a kind lives: /floatingips/{parent}/port_forwardings. The column, which is also an attribute, holds the parent's id.
+// Rules of nested kinds have the parent in their name, and ask about its owner as ext_parent.
+type nested struct {
+	below  *resource
+	column string
+}
+
 func (r *resource) attr(name string) *attr { return r.byName[name] }
 
+// key is what one object is called in bodies.
+func (r *resource) key() string {
+	if r.member != "" {
+		return r.member
+	}
+	return r.name
+}
+
 func (r *resource) urlPath() string {
+	if r.nested != nil {
+		return r.nested.below.urlPath() + "/{parent}/" + r.collection
+	}
 	if r.path != "" {
 		return r.path
 	}
@@ -134,7 +155,7 @@ func (s *Service) show(ctx context.Context, q *api.Request, r *resource, id stri
 	var out api.JSON
 	err := s.o.DB.Read(ctx, func(tx *db.Tx) error {
 		c := s.call(tx, q, q.Caller)
-		o, shared, err := c.find(r, id)
+		o, shared, err := c.findNested(r, id)
 		if err != nil {
 			return err
 		}
@@ -154,6 +175,20 @@ func (c *call) find(r *resource, id string) (object, bool, error) {
 	w := &db.Where{}
 	w.Add("t.id = ?", id)
 	c.scoped(r, w)
+	return c.findWhere(r, id, w)
+}
+
+// findNested is find for what the request's path names: a nested object has to belong to the parent there, which the caller has to know.
+func (c *call) findNested(r *resource, id string) (object, bool, error) {
+	if r.nested == nil {
+		return c.find(r, id)
+	}
+	parent := c.r.Path("parent")
+	if _, _, err := c.find(r.nested.below, parent); err != nil {
+		return nil, false, err
+	}
+	w := &db.Where{}
+	w.Add("t.id = ?", id).Add("t."+r.nested.column+" = ?", parent)
 	return c.findWhere(r, id, w)
 }
 
@@ -228,7 +263,7 @@ func (c *call) render(r *resource, o object, shared bool, fields []string) (api.
 	if err != nil {
 		return nil, err
 	}
-	return wrap(r.name, b), nil
+	return wrap(r.key(), b), nil
 }
 
 func wrap(key string, b []byte) api.JSON {
@@ -250,7 +285,7 @@ func (r *resource) bodies(in map[string]any) (all []map[string]any, bulk bool, e
 		for _, i := range items {
 			m, ok := i.(map[string]any)
 			if !ok {
-				return nil, true, httpBadRequest("Object '%s' contains invalid data", r.name)
+				return nil, true, httpBadRequest("Object '%s' contains invalid data", r.key())
 			}
 			all = append(all, m)
 		}
@@ -261,13 +296,13 @@ func (r *resource) bodies(in map[string]any) (all []map[string]any, bulk bool, e
 }
 
 func (r *resource) body(in map[string]any) (map[string]any, error) {
-	v, ok := in[r.name]
+	v, ok := in[r.key()]
 	if !ok {
-		return nil, httpBadRequest("Unable to find '%s' in request body", r.name)
+		return nil, httpBadRequest("Unable to find '%s' in request body", r.key())
 	}
 	m, ok := v.(map[string]any)
 	if !ok {
-		return nil, httpBadRequest("Object '%s' contains invalid data", r.name)
+		return nil, httpBadRequest("Object '%s' contains invalid data", r.key())
 	}
 	return m, nil
 }
@@ -289,11 +324,19 @@ func (s *Service) create(ctx context.Context, q *api.Request, r *resource, in ma
 	var out api.JSON
 	err = s.o.DB.Write(ctx, func(tx *db.Tx) error {
 		c := s.call(tx, q, q.Caller)
+		if r.nested != nil { // upstream looks the parent up for everybody, and the rule asks whose it is
+			if _, _, err := c.findAny(r.nested.below, q.Path("parent")); err != nil {
+				return err
+			}
+		}
 		docs := make([][]byte, 0, len(all))
 		// The closure may run again: it must not find what it changed in the values.
 		work := make([]values, len(all))
 		for i := range all {
 			work[i] = cloneValues(all[i])
+			if r.nested != nil {
+				work[i][r.nested.column] = q.Path("parent")
+			}
 			if r.checkCreate != nil {
 				if err := r.checkCreate(c, work[i]); err != nil {
 					return err
@@ -326,7 +369,7 @@ func (s *Service) create(ctx context.Context, q *api.Request, r *resource, in ma
 		if bulk {
 			out = api.ListJSON(r.collection, docs, nil)
 		} else {
-			out = wrap(r.name, docs[0])
+			out = wrap(r.key(), docs[0])
 		}
 		return nil
 	})
@@ -355,7 +398,7 @@ func (s *Service) change(ctx context.Context, q *api.Request, r *resource, id st
 	var out api.JSON
 	err = s.o.DB.Write(ctx, func(tx *db.Tx) error {
 		c := s.call(tx, q, q.Caller)
-		o, shared, err := c.find(r, id)
+		o, shared, err := c.findNested(r, id)
 		if err != nil {
 			return err
 		}
@@ -382,7 +425,7 @@ func (s *Service) delete(ctx context.Context, q *api.Request, r *resource, id st
 	q.Asked()
 	return s.o.DB.Write(ctx, func(tx *db.Tx) error {
 		c := s.call(tx, q, q.Caller)
-		o, shared, err := c.find(r, id)
+		o, shared, err := c.findNested(r, id)
 		if err != nil {
 			return err
 		}

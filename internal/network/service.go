@@ -51,7 +51,7 @@ type Service struct {
 // resources are the kinds of objects.
 type resources struct {
 	networks, subnets, ports, securityGroups, securityGroupRules, routers, floatingIPs, subnetPools, addressScopes, rbac, addressGroups,
-	defaultRules *resource
+	defaultRules, portForwardings *resource
 }
 
 var (
@@ -84,8 +84,10 @@ func New(o Options) (*Service, error) {
 			return nil, fmt.Errorf("network policy: %w", err)
 		}
 	}
-	s.res = resources{s.networks(), s.subnets(), s.ports(), s.securityGroups(), s.securityGroupRules(), s.routers(), s.floatingIPs(), s.subnetPools(), s.addressScopes(), s.rbacPolicies(),
-		s.addressGroups(), s.defaultRules()}
+	s.res = resources{networks: s.networks(), subnets: s.subnets(), ports: s.ports(), securityGroups: s.securityGroups(), securityGroupRules: s.securityGroupRules(),
+		routers: s.routers(), floatingIPs: s.floatingIPs(), subnetPools: s.subnetPools(), addressScopes: s.addressScopes(), rbac: s.rbacPolicies(),
+		addressGroups: s.addressGroups(), defaultRules: s.defaultRules()}
+	s.res.portForwardings = s.portForwardings(s.res.floatingIPs)
 	for _, r := range s.res.all() {
 		r.byName = map[string]*attr{}
 		for i := range r.attrs {
@@ -101,7 +103,7 @@ func New(o Options) (*Service, error) {
 
 func (r *resources) all() []*resource {
 	return []*resource{r.networks, r.subnets, r.ports, r.securityGroups, r.securityGroupRules, r.routers, r.floatingIPs, r.subnetPools, r.addressScopes, r.rbac, r.addressGroups,
-		r.defaultRules}
+		r.defaultRules, r.portForwardings}
 }
 
 // API is the HTTP face.

@@ -136,6 +136,8 @@ type Router struct {
 	Gateway     *Gateway      `json:"gateway,omitempty"`
 	Routes      []Route       `json:"routes,omitempty"`
 	FloatingIPs []FloatingIP  `json:"floating_ips,omitempty"`
+	// PortForwardings lead ports of floating IPs that no port has as a whole.
+	PortForwardings []PortForwarding `json:"port_forwardings,omitempty"`
 }
 
 // Gateway is a router's leg on an external network.
@@ -143,6 +145,22 @@ type Gateway struct {
 	ServicePort
 	EnableSNAT bool     `json:"enable_snat"`
 	NextHops   []string `json:"next_hops"` // gateway_ip of each subnet of the leg
+}
+
+// PortForwarding translates ports of a floating address to ports of a fixed one: each to its counterpart, or all of them to a single one.
+type PortForwarding struct {
+	ID       string    `json:"id"`
+	Floating string    `json:"floating_ip_address"`
+	Fixed    string    `json:"fixed_ip_address"`
+	Protocol string    `json:"protocol"` // tcp, udp, sctp
+	External PortRange `json:"external"`
+	Internal PortRange `json:"internal"`
+}
+
+// PortRange are the ports from Min to Max.
+type PortRange struct {
+	Min int `json:"min"`
+	Max int `json:"max"`
 }
 
 // FloatingIP is carried by the router: both directions are translated.

@@ -23,6 +23,7 @@ var extensionList = []extension{
 	ext("address-scope", "Address scope", "Scopes of addresses that do not overlap.", "2015-07-26T10:00:00-00:00"),
 	ext("agent", "agent", "The parts of nodes that wire networks.", "2013-02-03T10:00:00-00:00"),
 	ext("allowed-address-pairs", "Allowed Address Pairs", "Addresses that a port may use besides its own.", "2013-07-23T10:00:00-00:00"),
+	ext("auto-allocated-topology", "Auto Allocated Topology Services", "A network with a way out for a project that has none.", "2016-01-01T00:00:00-00:00"),
 	ext("availability_zone", "Availability Zone", "Availability zones of networks and routers.", "2015-01-01T10:00:00-00:00"),
 	ext("availability_zone_filter", "Availability Zone Filter Extension", "Filters on availability zones.", "2018-06-22T10:00:00-00:00"),
 	ext("binding", "Port Binding", "Where a port is wired.", "2014-02-03T10:00:00-00:00"),

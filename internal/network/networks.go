@@ -450,6 +450,9 @@ func removeNetwork(c *call, o object) error {
 			return err
 		}
 	}
+	if err := c.topologyLoses(n.ID, ""); err != nil {
+		return err
+	}
 	return erase(c.tx, "network", "net_networks", &n.standard)
 }
 

@@ -115,7 +115,7 @@ func (s *Service) API() *api.Service {
 			routes = append(routes, s.tagRoutes(r)...)
 		}
 	}
-	routes = slices.Concat(routes, s.routerActions(), s.addressGroupActions(), s.quotaRoutes(), s.agentRoutes(), s.availabilityRoutes())
+	routes = slices.Concat(routes, s.routerActions(), s.addressGroupActions(), s.autoTopologyRoutes(), s.quotaRoutes(), s.agentRoutes(), s.availabilityRoutes())
 	return &api.Service{
 		Name: "network", Prefix: "/network", Routes: routes, Dialect: dialect(), Policy: s.policy, Docs: s.docs,
 		Rewrite: func(r *http.Request, path string) string {

@@ -208,7 +208,7 @@ func says(service, body, rule string) bool {
 	case "network": // oslo_policy/policy.py, PolicyNotAuthorized and InvalidScope
 		return strings.Contains(body, "rule:"+rule) && (strings.Contains(body, `is disallowed by policy","type":"PolicyNotAuthorized"`) ||
 			strings.Contains(body, "requires a scope of ['project'], request was made with") && strings.Contains(body, `"type":"InvalidScope"`)) ||
-			rule == "context_is_admin" && strings.Contains(body, `"type":"AdminRequired"`)
+			rule == "context_is_admin" && (strings.Contains(body, `"type":"AdminRequired"`) || strings.Contains(body, `"type":"NotAuthorized"`))
 	}
 	return false
 }

@@ -222,10 +222,11 @@ func (c *call) wakeAddressGroup(id string) error {
 	return err
 }
 
-// addressGroupRBACInUse tells whether rules of a project that a policy opens the group to need that policy. The owner needs none.
+// addressGroupRBACInUse tells whether rules of a project that a policy opens the group to need that policy. The end of sharing with all is refused for
+// the owner's rules, too (neutron/objects/rbac_db.py, _validate_rbac_policy_delete).
 func (c *call) addressGroupRBACInUse(p *rbac) (bool, error) {
 	_, err := db.One(c.tx, db.Value[int], `SELECT 1 FROM net_security_group_rules r JOIN net_address_groups g ON g.id = r.remote_address_group_id
-		WHERE g.id = $1 AND r.project_id <> g.project_id AND $2 IN ('*', r.project_id) AND NOT EXISTS (SELECT 1 FROM net_rbac_policies o
+		WHERE g.id = $1 AND ($2 = '*' OR r.project_id = $2 AND r.project_id <> g.project_id) AND NOT EXISTS (SELECT 1 FROM net_rbac_policies o
 			WHERE o.object_type = 'address_group' AND o.object_id = g.id AND o.id <> $3 AND o.target_project IN ('*', r.project_id)) LIMIT 1`, p.ObjectID, p.Target, p.ID)
 	if errors.Is(err, db.ErrNotFound) {
 		return false, nil

@@ -18,8 +18,11 @@ func (s *Service) Items(tx *db.Tx, node string, _ int64) (nodehub.Changes, error
 	if err := r.load(); err != nil {
 		return nodehub.Changes{}, err
 	}
-	items := nodeapi.Items{Ports: r.portItems(), Networks: r.networkItems()}
-	var err error
+	qos, err := r.loadQoS()
+	if err != nil {
+		return nodehub.Changes{}, err
+	}
+	items := nodeapi.Items{Ports: r.portItems(qos), Networks: r.networkItems()}
 	if items.SecurityGroups, err = r.groupItems(); err != nil {
 		return nodehub.Changes{}, err
 	}
@@ -99,14 +102,14 @@ func (r *renderer) here(p *port) bool {
 	return p.Host == r.node && p.VIFType == vifBridge && !strings.HasPrefix(p.DeviceOwner, "network:")
 }
 
-func (r *renderer) portItems() []nodeapi.Port {
+func (r *renderer) portItems(qos map[string]*nodeapi.QoS) []nodeapi.Port {
 	var out []nodeapi.Port
 	for _, p := range r.ports {
 		if !r.here(p) {
 			continue
 		}
 		x := nodeapi.Port{ID: p.ID, NetworkID: p.NetworkID, GuestID: p.DeviceID, MAC: p.MAC, FixedIPs: toNodeIPs(p.FixedIPs), AdminUp: p.AdminUp, PortSecurity: p.PortSecurity,
-			SecurityGroups: slices.Sorted(slices.Values(p.SecurityGroups))}
+			SecurityGroups: slices.Sorted(slices.Values(p.SecurityGroups)), QoS: qos[r.qosOf(p)]}
 		for _, a := range p.AddressPairs {
 			x.AllowedAddressPairs = append(x.AllowedAddressPairs, nodeapi.AddressPair{MAC: a.MAC, IP: a.IP})
 		}

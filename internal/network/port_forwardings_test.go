@@ -54,7 +54,8 @@ func TestPortForwardings(t *testing.T) {
 		c.refuse("alice", "POST", path, fmt.Sprintf(`{"port_forwarding":{"internal_port_id":"%s","internal_ip_address":"10.0.0.250"%s}}`, f.port.str("id"), ssh), 400, "BadRequest",
 			"Requested internal IP address 10.0.0.250 is not suitable for internal neutron port")
 		c.refuse("bob", "POST", path, forwarding(f.port, ssh), 403, "PolicyNotAuthorized", "rule:create_floatingip_port_forwarding is disallowed by policy")
-		c.refuse("alice", "POST", "/floatingips/nope/port_forwardings", forwarding(f.port, ssh), 404, "FloatingIPNotFound", "nope")
+		c.refuse("alice", "POST", "/floatingips/nope/port_forwardings", forwarding(f.port, ssh), 403, "PolicyNotAuthorized", "rule:create_floatingip_port_forwarding")
+		c.refuse("admin", "POST", "/floatingips/nope/port_forwardings", forwarding(f.port, ssh), 404, "FloatingIPNotFound", "nope")
 		p := c.do("alice", "POST", path, forwarding(f.port, ssh+`,"description":"d"`), 201)
 		for k, want := range map[string]any{"internal_port": 22.0, "external_port": 2222.0, "internal_port_range": "22:22", "external_port_range": "2222:2222", "protocol": "tcp",
 			"description": "d", "internal_port_id": f.port.str("id"), "internal_ip_address": firstIP(f.port)} {

@@ -51,6 +51,9 @@ func updatePort(c *call, o object, v values) (object, error) {
 	if err := c.giveSecurityGroups(p, v, false); err != nil {
 		return nil, err
 	}
+	if err := c.giveQoS(&p.QoS, v); err != nil {
+		return nil, err
+	}
 	if v.has("binding:vnic_type") {
 		p.VNICType = v.str("binding:vnic_type")
 	}

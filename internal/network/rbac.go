@@ -36,6 +36,7 @@ var rbacKinds = map[string]struct {
 	"subnetpool":     {[]string{"access_as_shared"}, "net_subnetpools"},
 	"address_scope":  {[]string{"access_as_shared"}, "net_address_scopes"},
 	"security_group": {[]string{"access_as_shared"}, "net_security_groups"},
+	"qos_policy":     {[]string{"access_as_shared"}, "net_qos_policies"},
 	"address_group":  {[]string{"access_as_shared"}, "net_address_groups"},
 }
 
@@ -215,6 +216,12 @@ func (c *call) mayUnshare(p *rbac) error {
 			return err
 		}
 		return inUse("Security Group " + p.ObjectID + " in use.")
+	case p.ObjectType == "qos_policy":
+		used, err := c.qosRBACInUse(p)
+		if err != nil || !used {
+			return err
+		}
+		return inUse("project_id=" + p.Target)
 	case p.ObjectType == "address_group":
 		used, err := c.addressGroupRBACInUse(p)
 		if err != nil || !used {

@@ -324,11 +324,6 @@ func (s *Service) create(ctx context.Context, q *api.Request, r *resource, in ma
 	var out api.JSON
 	err = s.o.DB.Write(ctx, func(tx *db.Tx) error {
 		c := s.call(tx, q, q.Caller)
-		if r.nested != nil { // upstream looks the parent up for everybody, and the rule asks whose it is
-			if _, _, err := c.findAny(r.nested.below, q.Path("parent")); err != nil {
-				return err
-			}
-		}
 		docs := make([][]byte, 0, len(all))
 		// The closure may run again: it must not find what it changed in the values.
 		work := make([]values, len(all))
@@ -343,6 +338,11 @@ func (s *Service) create(ctx context.Context, q *api.Request, r *resource, in ma
 				}
 			}
 			if err := c.mayCreate(r, work[i]); err != nil {
+				return err
+			}
+		}
+		if r.nested != nil { // the rule has asked whose the parent is, of one that is not there, too
+			if _, _, err := c.findAny(r.nested.below, q.Path("parent")); err != nil {
 				return err
 			}
 		}

@@ -95,6 +95,23 @@ type Port struct {
 	PortSecurity        bool          `json:"port_security"`
 	AllowedAddressPairs []AddressPair `json:"allowed_address_pairs,omitempty"`
 	SecurityGroups      []string      `json:"security_groups,omitempty"` // ids of items
+	QoS                 *QoS          `json:"qos,omitempty"`
+}
+
+// QoS is what a port's or its network's policy asks for. Directions are the guest's.
+type QoS struct {
+	Ingress Limit `json:"ingress"`
+	Egress  Limit `json:"egress"`
+	// DSCP is what the guest's packets are marked with.
+	DSCP *int `json:"dscp_mark,omitempty"`
+}
+
+// Limit bounds bits and packets; 0 bounds nothing, and a burst of 0 leaves it to the node.
+type Limit struct {
+	KBits         int64 `json:"max_kbps,omitempty"`
+	BurstKBits    int64 `json:"max_burst_kbps,omitempty"`
+	KPackets      int64 `json:"max_kpps,omitempty"`
+	BurstKPackets int64 `json:"max_burst_kpps,omitempty"`
 }
 
 // AddressPair is an address that a guest may use besides its own.

@@ -247,7 +247,7 @@ func (s *Service) placeServer(tx *db.Tx, r *api.Request, v *Server, spec *create
 	}
 	v.Revision = v.Num
 	if _, err := s.o.Network.PrepareServerPorts(tx, r.Caller, network.ServerPortsRequest{
-		ServerID: v.ID, ServerName: v.Hostname, ProjectID: v.ProjectID, Requests: spec.networks, Auto: spec.auto, None: spec.none,
+		ServerID: v.ID, ServerName: v.Hostname, ProjectID: v.ProjectID, Requests: spec.networks, Auto: spec.auto, Allocate: spec.auto, None: spec.none,
 		SecurityGroups: spec.securityGroups, AvailabilityZone: s.zoneName(spec.az),
 	}); err != nil {
 		return err

@@ -149,10 +149,36 @@ func matrixFixtures() map[string]func(c *matrixCloud) string {
 			c.as(c.tokens["member"], "network", "PUT", "/v2.0/routers/"+c.get("spare_router")+"/add_router_interface", fmt.Sprintf(`{"subnet_id":%q}`, id), "")
 			return id
 		},
-		"fip":           mine("network", "/v2.0/floatingips", `{"floatingip":{"floating_network_id":"$public_net"}}`, "floatingip.id"),
-		"subnetpool":    mine("network", "/v2.0/subnetpools", `{"subnetpool":{"name":"x","prefixes":["10.99.0.0/16"]}}`, "subnetpool.id"),
-		"address_scope": mine("network", "/v2.0/address-scopes", `{"address_scope":{"name":"x","ip_version":4}}`, "address_scope.id"),
-		"rbac":          mine("network", "/v2.0/rbac-policies", `{"rbac_policy":{"object_type":"network","object_id":"$shared_by_rbac","action":"access_as_shared","target_tenant":"$other_project"}}`, "rbac_policy.id"),
+		"fip":                 mine("network", "/v2.0/floatingips", `{"floatingip":{"floating_network_id":"$public_net"}}`, "floatingip.id"),
+		"subnetpool":          mine("network", "/v2.0/subnetpools", `{"subnetpool":{"name":"x","prefixes":["10.99.0.0/16"]}}`, "subnetpool.id"),
+		"address_scope":       mine("network", "/v2.0/address-scopes", `{"address_scope":{"name":"x","ip_version":4}}`, "address_scope.id"),
+		"address_group":       mine("network", "/v2.0/address-groups", `{"address_group":{"name":"x"}}`, "address_group.id"),
+		"spare_address_group": mine("network", "/v2.0/address-groups", `{"address_group":{"name":"x"}}`, "address_group.id"),
+		"pf_router": func(c *matrixCloud) string {
+			id := c.as(c.tokens["member"], "network", "POST", "/v2.0/routers", `{"router":{"external_gateway_info":{"network_id":"$public_net"}}}`, "router.id")
+			c.as(c.tokens["member"], "network", "PUT", "/v2.0/routers/"+id+"/add_router_interface", `{"subnet_id":"$subnet"}`, "")
+			return id
+		},
+		"pf_port": func(c *matrixCloud) string {
+			c.get("pf_router")
+			return c.as(c.tokens["member"], "network", "POST", "/v2.0/ports", `{"port":{"network_id":"$net"}}`, "port.id")
+		},
+		"pf_ip":                       get("network", "/v2.0/ports/$pf_port", "port.fixed_ips.0.ip_address"),
+		"pf_fip":                      mine("network", "/v2.0/floatingips", `{"floatingip":{"floating_network_id":"$public_net"}}`, "floatingip.id"),
+		"pf":                          mine("network", "/v2.0/floatingips/$pf_fip/port_forwardings", `{"port_forwarding":{"internal_port_id":"$pf_port","internal_ip_address":"$pf_ip","internal_port":$port_number,"external_port":$port_number,"protocol":"tcp"}}`, "port_forwarding.id"),
+		"spare_pf":                    mine("network", "/v2.0/floatingips/$pf_fip/port_forwardings", `{"port_forwarding":{"internal_port_id":"$pf_port","internal_ip_address":"$pf_ip","internal_port":$port_number,"external_port":$port_number,"protocol":"udp"}}`, "port_forwarding.id"),
+		"qos":                         post("network", "/v2.0/qos/policies", `{"policy":{"name":"x","project_id":"$project"}}`, "policy.id"),
+		"spare_qos":                   post("network", "/v2.0/qos/policies", `{"policy":{"name":"x","project_id":"$project"}}`, "policy.id"),
+		"qos_type":                    func(*matrixCloud) string { return "bandwidth_limit" },
+		"qos_bandwidth_limit":         post("network", "/v2.0/qos/policies/$qos/bandwidth_limit_rules", `{"bandwidth_limit_rule":{"max_kbps":1}}`, "bandwidth_limit_rule.id"),
+		"spare_qos_bandwidth_limit":   post("network", "/v2.0/qos/policies/$spare_qos/bandwidth_limit_rules", `{"bandwidth_limit_rule":{"max_kbps":1}}`, "bandwidth_limit_rule.id"),
+		"qos_packet_rate_limit":       post("network", "/v2.0/qos/policies/$qos/packet_rate_limit_rules", `{"packet_rate_limit_rule":{"max_kpps":1}}`, "packet_rate_limit_rule.id"),
+		"spare_qos_packet_rate_limit": post("network", "/v2.0/qos/policies/$spare_qos/packet_rate_limit_rules", `{"packet_rate_limit_rule":{"max_kpps":1}}`, "packet_rate_limit_rule.id"),
+		"qos_dscp_marking":            post("network", "/v2.0/qos/policies/$qos/dscp_marking_rules", `{"dscp_marking_rule":{"dscp_mark":8}}`, "dscp_marking_rule.id"),
+		"spare_qos_dscp_marking":      post("network", "/v2.0/qos/policies/$spare_qos/dscp_marking_rules", `{"dscp_marking_rule":{"dscp_mark":8}}`, "dscp_marking_rule.id"),
+		"default_sgr":                 post("network", "/v2.0/default-security-group-rules", `{"default_security_group_rule":{"direction":"ingress","protocol":"udp","port_range_min":$port_number,"port_range_max":65000,"used_in_default_sg":false,"used_in_non_default_sg":false}}`, "default_security_group_rule.id"),
+		"spare_default_sgr":           post("network", "/v2.0/default-security-group-rules", `{"default_security_group_rule":{"direction":"ingress","protocol":"udp","port_range_min":$port_number,"port_range_max":65000,"used_in_default_sg":false,"used_in_non_default_sg":false}}`, "default_security_group_rule.id"),
+		"rbac":                        mine("network", "/v2.0/rbac-policies", `{"rbac_policy":{"object_type":"network","object_id":"$shared_by_rbac","action":"access_as_shared","target_tenant":"$other_project"}}`, "rbac_policy.id"),
 		"spare_rbac": func(c *matrixCloud) string {
 			c.forget("spare_net")
 			return c.as(c.tokens["member"], "network", "POST", "/v2.0/rbac-policies", `{"rbac_policy":{"object_type":"network","object_id":"$spare_net","action":"access_as_shared","target_tenant":"$other_project"}}`, "rbac_policy.id")

@@ -110,6 +110,10 @@ func (s *Service) rbacObjectNotFound(objectType, id string) *fault.Error {
 		return subnetPoolNotFound(id)
 	case "address_scope":
 		return addressScopeNotFound(id)
+	case "qos_policy":
+		return qosPolicyNotFound(id)
+	case "address_group":
+		return addressGroupNotFound(id)
 	}
 	return securityGroupNotFound(id)
 }

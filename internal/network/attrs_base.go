@@ -18,6 +18,7 @@ func networkAttrs() []attr {
 		attr{name: "port_security_enabled", post: true, put: true, def: true, convert: toBool, enforce: true},
 		attr{name: "provider:network_type", post: true, put: true, def: unset{}, validate: vString(32), enforce: true, column: "t.network_type"},
 		attr{name: "provider:physical_network", post: true, put: true, def: unset{}, validate: vStringOrNone(64), enforce: true, column: "t.physical_network"},
+		attr{name: "qos_policy_id", post: true, put: true, def: nil, validate: vUUIDOrNone, enforce: true},
 		attr{name: "provider:segmentation_id", post: true, put: true, def: unset{}, convert: intOrNone, enforce: true, column: "t.segmentation_id", kind: integer},
 	)
 }
@@ -69,6 +70,7 @@ func portAttrs() []attr {
 			"direct-physical", "virtio-forwarder", "smart-nic", "vdpa", "accelerator-direct", "accelerator-direct-physical", "remote-managed")},
 		attr{name: "binding:host_id", post: true, put: true, def: unset{}, validate: vStringOrNone(255), enforce: true, column: "t.host"},
 		attr{name: "binding:profile", post: true, put: true, def: unset{}, validate: vDictOrNone, enforce: true},
+		attr{name: "qos_policy_id", post: true, put: true, def: nil, validate: vUUIDOrNone, enforce: true},
 		attr{name: "security_groups", post: true, put: true, def: unset{}, convert: noneToList, validate: vUUIDList},
 	)
 }

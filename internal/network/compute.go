@@ -28,6 +28,8 @@ type ServerPortsRequest struct {
 	Requests []PortRequest
 	// Auto: nothing was asked for, so a network is picked: the project's only one. None: no interface at all.
 	Auto, None bool
+	// Allocate: when the project has no network, it is given one that leads outside (networks=auto).
+	Allocate bool
 	// SecurityGroups are names or ids for the ports made here; empty: the project's default group.
 	SecurityGroups []string
 	// AvailabilityZone goes into device_owner: compute:nova.
@@ -82,6 +84,11 @@ func (s *Service) PrepareServerPorts(tx *db.Tx, caller *api.Caller, req ServerPo
 	}
 	if len(req.Requests) == 0 {
 		pick, err := c.pickNetwork(req.ProjectID)
+		if err == nil && pick == "" && req.Allocate {
+			if pick, err = c.topology(req.ProjectID); err != nil && fault.As(err).Status < http.StatusInternalServerError {
+				return nil, fault.BadRequest("Unable to automatically allocate a network for project %s", req.ProjectID)
+			}
+		}
 		if err != nil || pick == "" {
 			return nil, err
 		}

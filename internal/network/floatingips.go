@@ -20,6 +20,8 @@ type floatingIP struct {
 	RouterID   string
 	Status     string
 	portOfPort *port // what port_details shows
+	// Forwardings lead single ports elsewhere; a floating IP has them or a port.
+	Forwardings []*portForwarding
 }
 
 const floatingIPColumns = standardColumns + `, t.floating_network_id, t.floating_ip_address, t.floating_port_id, t.fixed_ip_address, t.port_id, t.router_id, t.status`
@@ -39,7 +41,11 @@ func (f *floatingIP) doc() doc {
 	if p := f.portOfPort; p != nil {
 		details = doc{"name": p.Name, "network_id": p.NetworkID, "mac_address": p.MAC, "admin_state_up": p.AdminUp, "status": p.Status, "device_id": p.DeviceID, "device_owner": p.DeviceOwner}
 	}
-	return f.common(doc{"floating_network_id": f.NetworkID, "floating_ip_address": f.Address, "fixed_ip_address": orNull(f.FixedIP), "port_id": orNull(f.PortID),
+	forwardings := make([]doc, len(f.Forwardings))
+	for i, p := range f.Forwardings {
+		forwardings[i] = p.brief()
+	}
+	return f.common(doc{"port_forwardings": forwardings, "floating_network_id": f.NetworkID, "floating_ip_address": f.Address, "fixed_ip_address": orNull(f.FixedIP), "port_id": orNull(f.PortID),
 		"router_id": orNull(f.RouterID), "status": f.Status, "port_details": details})
 }
 
@@ -57,7 +63,7 @@ func (s *Service) floatingIPs() *resource {
 			attr{name: "port_id", post: true, put: true, def: nil, validate: vUUIDOrNone, column: "t.port_id", kind: nullable},
 			attr{name: "fixed_ip_address", post: true, put: true, def: nil, validate: vIPOrNone, column: "t.fixed_ip_address", sort: true, kind: nullable},
 			attr{name: "status", column: "t.status", sort: true},
-			attr{name: "port_details"}),
+			attr{name: "port_details"}, attr{name: "port_forwardings"}),
 		load: loadFloatingIPs, create: createFloatingIP, update: updateFloatingIP, remove: removeFloatingIP}
 }
 
@@ -76,8 +82,8 @@ func loadFloatingIPs(c *call, ids []string) ([]object, error) {
 			ports = append(ports, f.PortID)
 		}
 	}
-	if len(ports) == 0 {
-		return out, nil
+	if err := c.loadForwardings(fs, ids); err != nil || len(ports) == 0 {
+		return out, err
 	}
 	w = &db.Where{}
 	w.In("t.id", ports)
@@ -90,6 +96,23 @@ func loadFloatingIPs(c *call, ids []string) ([]object, error) {
 		}
 	}
 	return out, err
+}
+
+func (c *call) loadForwardings(fs []*floatingIP, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	w := &db.Where{}
+	w.In("t.floatingip_id", ids)
+	all, err := db.All(c.tx, scanPortForwarding, `SELECT `+portForwardingColumns+` FROM net_port_forwardings t`+w.SQL()+` ORDER BY t.created_at, t.id`, w.Args()...)
+	for _, p := range all {
+		for _, f := range fs {
+			if f.ID == p.FloatingID {
+				f.Forwardings = append(f.Forwardings, p)
+			}
+		}
+	}
+	return err
 }
 
 func createFloatingIP(c *call, v values) (object, error) {
@@ -148,6 +171,11 @@ func updateFloatingIP(c *call, o object, v values) (object, error) {
 		return nil, err
 	}
 	f.take(v)
+	if v.isSet("port_id") {
+		if err := f.notForwarded(); err != nil {
+			return nil, err
+		}
+	}
 	if v.has("port_id") || v.has("fixed_ip_address") {
 		if err := c.associate(f, v, false); err != nil {
 			return nil, err
@@ -175,7 +203,7 @@ func (c *call) associate(f *floatingIP, v values, isNew bool) error {
 		}
 	}
 	if !v.isSet("port_id") {
-		if v.has("port_id") || isNew {
+		if (v.has("port_id") || isNew) && len(f.Forwardings) == 0 {
 			f.PortID, f.FixedIP, f.RouterID, f.Status, f.portOfPort = "", "", "", "DOWN", nil
 		}
 		return nil
@@ -314,7 +342,7 @@ func (c *call) disassociate(portID, fixed string) error {
 // dropIdleFloatingIPs deletes the floating IPs of an external network that no port uses: they do not keep the network (neutron/db/l3_db.py,
 // delete_disassociated_floatingips).
 func (c *call) dropIdleFloatingIPs(networkID string) error {
-	fs, err := db.All(c.tx, scanFloatingIP, `SELECT `+floatingIPColumns+` FROM net_floatingips t WHERE t.floating_network_id = $1 AND t.port_id = ''`, networkID)
+	fs, err := db.All(c.tx, scanFloatingIP, `SELECT `+floatingIPColumns+` FROM net_floatingips t WHERE t.floating_network_id = $1 AND t.port_id = '' AND t.router_id = ''`, networkID)
 	for _, f := range fs {
 		if err == nil {
 			err = removeFloatingIP(c, f)
@@ -325,6 +353,9 @@ func (c *call) dropIdleFloatingIPs(networkID string) error {
 
 func removeFloatingIP(c *call, o object) error {
 	f := o.(*floatingIP)
+	if err := f.notForwarded(); err != nil {
+		return err
+	}
 	if err := c.wakeRouter(f.RouterID); err != nil {
 		return err
 	}

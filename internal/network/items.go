@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,8 +18,11 @@ func (s *Service) Items(tx *db.Tx, node string, _ int64) (nodehub.Changes, error
 	if err := r.load(); err != nil {
 		return nodehub.Changes{}, err
 	}
-	items := nodeapi.Items{Ports: r.portItems(), Networks: r.networkItems()}
-	var err error
+	qos, err := r.loadQoS()
+	if err != nil {
+		return nodehub.Changes{}, err
+	}
+	items := nodeapi.Items{Ports: r.portItems(qos), Networks: r.networkItems()}
 	if items.SecurityGroups, err = r.groupItems(); err != nil {
 		return nodehub.Changes{}, err
 	}
@@ -98,14 +102,14 @@ func (r *renderer) here(p *port) bool {
 	return p.Host == r.node && p.VIFType == vifBridge && !strings.HasPrefix(p.DeviceOwner, "network:")
 }
 
-func (r *renderer) portItems() []nodeapi.Port {
+func (r *renderer) portItems(qos map[string]*nodeapi.QoS) []nodeapi.Port {
 	var out []nodeapi.Port
 	for _, p := range r.ports {
 		if !r.here(p) {
 			continue
 		}
 		x := nodeapi.Port{ID: p.ID, NetworkID: p.NetworkID, GuestID: p.DeviceID, MAC: p.MAC, FixedIPs: toNodeIPs(p.FixedIPs), AdminUp: p.AdminUp, PortSecurity: p.PortSecurity,
-			SecurityGroups: slices.Sorted(slices.Values(p.SecurityGroups))}
+			SecurityGroups: slices.Sorted(slices.Values(p.SecurityGroups)), QoS: qos[r.qosOf(p)]}
 		for _, a := range p.AddressPairs {
 			x.AllowedAddressPairs = append(x.AllowedAddressPairs, nodeapi.AddressPair{MAC: a.MAC, IP: a.IP})
 		}
@@ -224,12 +228,29 @@ func (r *renderer) routerItems() ([]nodeapi.Router, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := r.c.loadForwardings(fips, fipIDs(fips)); err != nil {
+			return nil, err
+		}
 		for _, f := range fips {
+			for _, p := range f.Forwardings {
+				item.PortForwardings = append(item.PortForwardings, p.item(f.Address))
+			}
+			if f.PortID == "" {
+				continue
+			}
 			item.FloatingIPs = append(item.FloatingIPs, nodeapi.FloatingIP{ID: f.ID, Floating: f.Address, Fixed: f.FixedIP, PortID: f.PortID})
 		}
 		out = append(out, item)
 	}
 	return out, nil
+}
+
+func fipIDs(fs []*floatingIP) []string {
+	out := make([]string, len(fs))
+	for i, f := range fs {
+		out[i] = f.ID
+	}
+	return out
 }
 
 // groupItems are the groups of the node's ports, and those that their rules name, with members.
@@ -249,7 +270,7 @@ func (r *renderer) groupItems() ([]nodeapi.SecurityGroup, error) {
 	if err != nil {
 		return nil, err
 	}
-	remote := map[string]bool{}
+	remote, addresses := map[string]bool{}, map[string]bool{}
 	items := map[string]*nodeapi.SecurityGroup{}
 	for _, o := range groups {
 		g := o.(*securityGroup)
@@ -259,11 +280,19 @@ func (r *renderer) groupItems() ([]nodeapi.SecurityGroup, error) {
 			if ru.RemoteGroupID != "" {
 				remote[ru.RemoteGroupID] = true
 			}
+			if ru.AddressGroupID != "" {
+				addresses[ru.AddressGroupID] = true
+			}
 		}
 		items[g.ID] = x
 	}
 	if len(remote) > 0 {
 		if err := r.members(sortedKeys(remote), items); err != nil {
+			return nil, err
+		}
+	}
+	if len(addresses) > 0 {
+		if err := r.addressGroups(sortedKeys(addresses), items); err != nil {
 			return nil, err
 		}
 	}
@@ -306,6 +335,16 @@ func (r *renderer) members(ids []string, items map[string]*nodeapi.SecurityGroup
 	return err
 }
 
+// addressGroups adds the address groups that rules name: to a node they are groups with members and without rules.
+func (r *renderer) addressGroups(ids []string, items map[string]*nodeapi.SecurityGroup) error {
+	os, err := loadAddressGroups(r.c, ids)
+	for _, o := range os {
+		g := o.(*addressGroup)
+		items[g.ID] = &nodeapi.SecurityGroup{ID: g.ID, Stateful: true, Members: slices.Sorted(slices.Values(g.Addresses))}
+	}
+	return err
+}
+
 func (ru *rule) item() nodeapi.SecurityGroupRule {
 	orNil := func(n int64) *int {
 		if n < 0 {
@@ -315,5 +354,5 @@ func (ru *rule) item() nodeapi.SecurityGroupRule {
 		return &i
 	}
 	return nodeapi.SecurityGroupRule{ID: ru.ID, Direction: ru.Direction, EtherType: ru.EtherType, Protocol: ru.Protocol, PortMin: orNil(ru.PortMin), PortMax: orNil(ru.PortMax),
-		RemoteCIDR: ru.RemotePrefix, RemoteGroupID: ru.RemoteGroupID}
+		RemoteCIDR: ru.RemotePrefix, RemoteGroupID: cmp.Or(ru.RemoteGroupID, ru.AddressGroupID)}
 }

@@ -23,20 +23,22 @@ type network struct {
 	PhysicalNetwork string
 	SegmentationID  int64
 
+	QoS             string // the policy's id
 	Subnets         []string
 	ScopeV4, Scope6 string
 }
 
-const networkColumns = standardColumns + `, t.admin_state_up, t.mtu, t.port_security, t.external, t.is_default, t.az_hints, t.dns_domain, t.network_type, t.physical_network, t.segmentation_id`
+const networkColumns = standardColumns + `, t.admin_state_up, t.mtu, t.port_security, t.external, t.is_default, t.az_hints, t.dns_domain, t.network_type, t.physical_network, t.segmentation_id,
+	t.qos_policy_id`
 
 func scanNetwork(r db.Row) (*network, error) {
 	n := &network{}
-	return n, r.Scan(n.scan(&n.AdminUp, &n.MTU, &n.PortSecurity, &n.External, &n.Default, jsonOf(&n.AZHints), &n.DNSDomain, &n.Type, &n.PhysicalNetwork, &n.SegmentationID)...)
+	return n, r.Scan(n.scan(&n.AdminUp, &n.MTU, &n.PortSecurity, &n.External, &n.Default, jsonOf(&n.AZHints), &n.DNSDomain, &n.Type, &n.PhysicalNetwork, &n.SegmentationID, &n.QoS)...)
 }
 
 func (n *network) columns() []column {
 	return []column{{"admin_state_up", n.AdminUp}, {"mtu", n.MTU}, {"port_security", n.PortSecurity}, {"external", n.External}, {"is_default", n.Default},
-		{"az_hints", jsonArg(n.AZHints)}, {"dns_domain", n.DNSDomain}, {"network_type", n.Type}, {"physical_network", n.PhysicalNetwork}, {"segmentation_id", n.SegmentationID}}
+		{"az_hints", jsonArg(n.AZHints)}, {"dns_domain", n.DNSDomain}, {"network_type", n.Type}, {"physical_network", n.PhysicalNetwork}, {"segmentation_id", n.SegmentationID}, {"qos_policy_id", n.QoS}}
 }
 
 func (n *network) doc() doc {
@@ -54,6 +56,7 @@ func (n *network) doc() doc {
 		"ipv4_address_scope": orNull(n.ScopeV4), "ipv6_address_scope": orNull(n.Scope6),
 		"router:external": n.External, "is_default": n.Default, "port_security_enabled": n.PortSecurity,
 		"provider:network_type": n.Type, "provider:physical_network": orNull(n.PhysicalNetwork), "provider:segmentation_id": segment,
+		"qos_policy_id": orNull(n.QoS),
 	})
 }
 
@@ -173,6 +176,15 @@ func createNetwork(c *call, v values) (object, error) {
 	}
 	if err := c.s.fitMTU(n); err != nil {
 		return nil, err
+	}
+	if err := c.giveQoS(&n.QoS, v); err != nil {
+		return nil, err
+	}
+	if n.QoS == "" {
+		var err error
+		if n.QoS, err = c.defaultQoS(n.ProjectID); err != nil {
+			return nil, err
+		}
 	}
 	if err := insert(c.tx, "network", "net_networks", &n.standard, n.columns()...); err != nil {
 		return nil, err
@@ -306,6 +318,9 @@ func updateNetwork(c *call, o object, v values) (object, error) {
 		if v.isSet(a) {
 			return nil, invalidInput("Plugin does not support updating provider attributes")
 		}
+	}
+	if err := c.giveQoS(&n.QoS, v); err != nil {
+		return nil, err
 	}
 	renamed := n.Name
 	n.take(v)
@@ -449,6 +464,9 @@ func removeNetwork(c *call, o object) error {
 		if _, err := c.tx.Exec(query, n.ID); err != nil {
 			return err
 		}
+	}
+	if err := c.topologyLoses(n.ID, ""); err != nil {
+		return err
 	}
 	return erase(c.tx, "network", "net_networks", &n.standard)
 }

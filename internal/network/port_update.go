@@ -51,6 +51,9 @@ func updatePort(c *call, o object, v values) (object, error) {
 	if err := c.giveSecurityGroups(p, v, false); err != nil {
 		return nil, err
 	}
+	if err := c.giveQoS(&p.QoS, v); err != nil {
+		return nil, err
+	}
 	if v.has("binding:vnic_type") {
 		p.VNICType = v.str("binding:vnic_type")
 	}
@@ -112,6 +115,9 @@ func (c *call) fixedIPsLeft(p *port, before []fixedIP) error {
 		if err := c.disassociate(p.ID, f.IP); err != nil {
 			return err
 		}
+		if err := c.dropForwardings(p.ID, f.IP); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -149,6 +155,9 @@ func (c *call) notRouters(p *port) error {
 // deletePort deletes a port with what hangs on it.
 func (c *call) deletePort(p *port) error {
 	if err := c.disassociate(p.ID, ""); err != nil {
+		return err
+	}
+	if err := c.dropForwardings(p.ID, ""); err != nil {
 		return err
 	}
 	if err := c.dropPort(p); err != nil {

@@ -65,15 +65,16 @@ type port struct {
 	Made           bool
 	FixedIPs       []fixedIP
 	SecurityGroups []string
+	QoS            string // the policy's id; empty: the network's
 }
 
 const portColumns = standardColumns + `, t.network_id, t.admin_state_up, t.mac_address, t.device_id, t.device_owner, t.status, t.port_security, t.ip_allocation, t.host, t.vnic_type, t.vif_type,
-	t.binding_profile, t.address_pairs, t.dhcp_opts, t.dns_name, t.nic_index, t.nic_tag, t.made_by_compute, t.fixed_ips, t.security_groups`
+	t.binding_profile, t.address_pairs, t.dhcp_opts, t.dns_name, t.nic_index, t.nic_tag, t.made_by_compute, t.fixed_ips, t.security_groups, t.qos_policy_id`
 
 func scanPort(r db.Row) (*port, error) {
 	p := &port{}
 	return p, r.Scan(p.scan(&p.NetworkID, &p.AdminUp, &p.MAC, &p.DeviceID, &p.DeviceOwner, &p.Status, &p.PortSecurity, &p.IPAllocation, &p.Host, &p.VNICType, &p.VIFType,
-		jsonOf(&p.Profile), jsonOf(&p.AddressPairs), jsonOf(&p.DHCPOpts), &p.DNSName, &p.NICIndex, &p.NICTag, &p.Made, jsonOf(&p.FixedIPs), jsonOf(&p.SecurityGroups))...)
+		jsonOf(&p.Profile), jsonOf(&p.AddressPairs), jsonOf(&p.DHCPOpts), &p.DNSName, &p.NICIndex, &p.NICTag, &p.Made, jsonOf(&p.FixedIPs), jsonOf(&p.SecurityGroups), &p.QoS)...)
 }
 
 func (p *port) columns() []column {
@@ -84,7 +85,7 @@ func (p *port) columns() []column {
 	return []column{{"network_id", p.NetworkID}, {"admin_state_up", p.AdminUp}, {"mac_address", p.MAC}, {"device_id", p.DeviceID}, {"device_owner", p.DeviceOwner},
 		{"status", p.Status}, {"port_security", p.PortSecurity}, {"ip_allocation", p.IPAllocation}, {"host", p.Host}, {"vnic_type", p.VNICType}, {"vif_type", p.VIFType},
 		{"binding_profile", profile}, {"address_pairs", jsonArg(p.AddressPairs)}, {"dhcp_opts", jsonArg(p.DHCPOpts)}, {"dns_name", p.DNSName}, {"nic_index", p.NICIndex},
-		{"nic_tag", p.NICTag}, {"made_by_compute", p.Made}, {"fixed_ips", jsonArg(p.FixedIPs)}, {"security_groups", jsonArg(p.SecurityGroups)}}
+		{"nic_tag", p.NICTag}, {"made_by_compute", p.Made}, {"fixed_ips", jsonArg(p.FixedIPs)}, {"security_groups", jsonArg(p.SecurityGroups)}, {"qos_policy_id", p.QoS}}
 }
 
 func (p *port) doc() doc {
@@ -101,6 +102,7 @@ func (p *port) doc() doc {
 		"status": p.Status, "port_security_enabled": p.PortSecurity, "ip_allocation": p.IPAllocation, "fixed_ips": emptyList(p.FixedIPs),
 		"allowed_address_pairs": emptyList(p.AddressPairs), "extra_dhcp_opts": emptyList(p.DHCPOpts), "security_groups": emptyList(p.SecurityGroups),
 		"binding:host_id": p.Host, "binding:vif_type": p.VIFType, "binding:vif_details": details, "binding:vnic_type": p.VNICType, "binding:profile": profile,
+		"qos_policy_id": orNull(p.QoS),
 	})
 }
 
@@ -212,6 +214,9 @@ func createPort(c *call, v values) (object, error) {
 		return nil, err
 	}
 	if err := c.giveSecurityGroups(p, v, true); err != nil {
+		return nil, err
+	}
+	if err := c.giveQoS(&p.QoS, v); err != nil {
 		return nil, err
 	}
 	if err := c.bind(p, n); err != nil {

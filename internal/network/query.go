@@ -208,6 +208,11 @@ func (s *Service) list(ctx context.Context, q *api.Request, r *resource) (*api.L
 	out := &api.List{Key: r.collection}
 	err = s.o.DB.Read(ctx, func(tx *db.Tx) error {
 		c := s.call(tx, q, q.Caller)
+		if r.nested != nil {
+			if _, _, err := c.find(r.nested.below, q.Path("parent")); err != nil {
+				return err
+			}
+		}
 		rows, err := c.rows(r, p, q.Query())
 		if err != nil {
 			return err
@@ -223,6 +228,9 @@ func (s *Service) list(ctx context.Context, q *api.Request, r *resource) (*api.L
 func (c *call) rows(r *resource, p page, q url.Values) ([]listed, error) {
 	w := &db.Where{}
 	c.scoped(r, w)
+	if r.nested != nil {
+		w.Add("t."+r.nested.column+" = ?", c.r.Path("parent"))
+	}
 	if err := c.filter(r, w, q); err != nil {
 		return nil, err
 	}

@@ -49,25 +49,27 @@ func (c *call) checkQuota(r *resource, all []values) error {
 		adds[v.str("tenant_id")]++
 	}
 	for _, project := range sortedKeys(adds) {
-		limit, err := c.quotaLimit(project, k)
-		if err != nil {
+		if err := c.quotaHolds(project, k, adds[project]); err != nil {
 			return err
-		}
-		if limit < 0 || project == "" {
-			continue
-		}
-		if err := c.tx.LockQuota(project, "network/"+k.name); err != nil {
-			return err
-		}
-		used, err := db.One(c.tx, db.Value[int64], `SELECT count(*) FROM (SELECT 1 FROM `+k.table+` WHERE project_id = $1 LIMIT $2) q`, project, limit+1)
-		if err != nil {
-			return err
-		}
-		if used+adds[project] > limit {
-			return overQuota(k.name)
 		}
 	}
 	return nil
+}
+
+// quotaHolds refuses n more of a kind when that is more than the project may have.
+func (c *call) quotaHolds(project string, k quotaKind, n int64) error {
+	limit, err := c.quotaLimit(project, k)
+	if err != nil || limit < 0 || project == "" {
+		return err
+	}
+	if err := c.tx.LockQuota(project, "network/"+k.name); err != nil {
+		return err
+	}
+	used, err := db.One(c.tx, db.Value[int64], `SELECT count(*) FROM (SELECT 1 FROM `+k.table+` WHERE project_id = $1 LIMIT $2) q`, project, limit+1)
+	if err == nil && used+n > limit {
+		return overQuota(k.name)
+	}
+	return err
 }
 
 func (c *call) quotaLimit(project string, k quotaKind) (int64, error) {

@@ -36,6 +36,8 @@ var rbacKinds = map[string]struct {
 	"subnetpool":     {[]string{"access_as_shared"}, "net_subnetpools"},
 	"address_scope":  {[]string{"access_as_shared"}, "net_address_scopes"},
 	"security_group": {[]string{"access_as_shared"}, "net_security_groups"},
+	"qos_policy":     {[]string{"access_as_shared"}, "net_qos_policies"},
+	"address_group":  {[]string{"access_as_shared"}, "net_address_groups"},
 }
 
 func rbacAttrs() []attr {
@@ -98,6 +100,13 @@ func createRBAC(c *call, v values) (object, error) {
 	kind := rbacKinds[p.ObjectType]
 	owner, err := db.One(c.tx, db.Value[string], `SELECT project_id FROM `+kind.table+` WHERE id = $1`, p.ObjectID)
 	if errors.Is(err, db.ErrNotFound) || err == nil && owner != c.projectID && !c.admin {
+		if err == nil {
+			if known, err := c.sharedWith(p.ObjectType, p.ObjectID, c.projectID); err != nil {
+				return nil, err
+			} else if known { // neutron/objects/rbac_db.py, validate_rbac_policy_change
+				return nil, invalidInput("Only admins can manipulate policies on objects they do not own")
+			}
+		}
 		// Whose object it is is nobody else's business.
 		return nil, c.s.rbacObjectNotFound(p.ObjectType, p.ObjectID)
 	}
@@ -207,6 +216,18 @@ func (c *call) mayUnshare(p *rbac) error {
 			return err
 		}
 		return inUse("Security Group " + p.ObjectID + " in use.")
+	case p.ObjectType == "qos_policy":
+		used, err := c.qosRBACInUse(p)
+		if err != nil || !used {
+			return err
+		}
+		return inUse("project_id=" + p.Target)
+	case p.ObjectType == "address_group":
+		used, err := c.addressGroupRBACInUse(p)
+		if err != nil || !used {
+			return err
+		}
+		return inUse("project_id=" + p.Target)
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ type object interface {
 type resource struct {
 	name       string // security_group
 	collection string // security_groups
+	member     string // what one is called in bodies; empty: the name
 	path       string // security-groups; empty: the collection
 	table      string
 	notFound   func(id string) *fault.Error
@@ -30,8 +31,13 @@ type resource struct {
 	byName     map[string]*attr
 	// shareable names the rbac object type of kinds that have a computed attribute shared.
 	shareable string
+	// guarded kinds answer a refused change with 404 to those whom they are shared with: upstream fetches them for policy without the attribute
+	// shared (neutron/pecan_wsgi/hooks/policy_enforcement.py, fetch_resource).
+	guarded bool
 	// parent is the column of the object whose owner has a say: network_id, security_group_id.
 	parent string
+	// nested kinds live below an object of another kind; nil: they have paths of their own.
+	nested *nested
 	// scope limits a query to what the caller may know of; nil: what its project owns.
 	scope func(w *db.Where, c *call)
 	// filters add conditions for query parameters that are no plain columns.
@@ -51,9 +57,27 @@ type resource struct {
 	checkCreate func(c *call, v values) error
 }
 
+// nested says below which kind a kind lives: /floatingips/{parent}/port_forwardings. The column, which is also an attribute, holds the parent's id.
+// Rules of nested kinds have the parent in their name, and ask about its owner as ext_parent.
+type nested struct {
+	below  *resource
+	column string
+}
+
 func (r *resource) attr(name string) *attr { return r.byName[name] }
 
+// key is what one object is called in bodies.
+func (r *resource) key() string {
+	if r.member != "" {
+		return r.member
+	}
+	return r.name
+}
+
 func (r *resource) urlPath() string {
+	if r.nested != nil {
+		return r.nested.below.urlPath() + "/{parent}/" + r.collection
+	}
 	if r.path != "" {
 		return r.path
 	}
@@ -89,10 +113,18 @@ func (s *Service) call(tx *db.Tx, r *api.Request, caller *api.Caller) *call {
 	return c
 }
 
+// rule is what is asked for an action: a name that nobody defines stands for the rule named default (oslo_policy/policy.py, Rules.__missing__).
+func (s *Service) rule(name string) string {
+	if s.policy.Has(name) {
+		return name
+	}
+	return "default"
+}
+
 // routes are the handlers of a kind.
 func (s *Service) resourceRoutes(r *resource) []api.Route {
 	base := "/v2.0/" + r.urlPath()
-	get, create, update, remove := "get_"+r.name, "create_"+r.name, "update_"+r.name, "delete_"+r.name
+	get, create, update, remove := s.rule("get_"+r.name), s.rule("create_"+r.name), s.rule("update_"+r.name), s.rule("delete_"+r.name)
 	routes := []api.Route{
 		api.Handle("GET", base, api.Object(get), http.StatusOK, func(ctx context.Context, q *api.Request, _ api.None) (*api.List, error) {
 			return s.list(ctx, q, r)
@@ -123,7 +155,7 @@ func (s *Service) show(ctx context.Context, q *api.Request, r *resource, id stri
 	var out api.JSON
 	err := s.o.DB.Read(ctx, func(tx *db.Tx) error {
 		c := s.call(tx, q, q.Caller)
-		o, shared, err := c.find(r, id)
+		o, shared, err := c.findNested(r, id)
 		if err != nil {
 			return err
 		}
@@ -143,6 +175,20 @@ func (c *call) find(r *resource, id string) (object, bool, error) {
 	w := &db.Where{}
 	w.Add("t.id = ?", id)
 	c.scoped(r, w)
+	return c.findWhere(r, id, w)
+}
+
+// findNested is find for what the request's path names: a nested object has to belong to the parent there, which the caller has to know.
+func (c *call) findNested(r *resource, id string) (object, bool, error) {
+	if r.nested == nil {
+		return c.find(r, id)
+	}
+	parent := c.r.Path("parent")
+	if _, _, err := c.find(r.nested.below, parent); err != nil {
+		return nil, false, err
+	}
+	w := &db.Where{}
+	w.Add("t.id = ?", id).Add("t."+r.nested.column+" = ?", parent)
 	return c.findWhere(r, id, w)
 }
 
@@ -217,7 +263,7 @@ func (c *call) render(r *resource, o object, shared bool, fields []string) (api.
 	if err != nil {
 		return nil, err
 	}
-	return wrap(r.name, b), nil
+	return wrap(r.key(), b), nil
 }
 
 func wrap(key string, b []byte) api.JSON {
@@ -239,7 +285,7 @@ func (r *resource) bodies(in map[string]any) (all []map[string]any, bulk bool, e
 		for _, i := range items {
 			m, ok := i.(map[string]any)
 			if !ok {
-				return nil, true, httpBadRequest("Object '%s' contains invalid data", r.name)
+				return nil, true, httpBadRequest("Object '%s' contains invalid data", r.key())
 			}
 			all = append(all, m)
 		}
@@ -250,13 +296,13 @@ func (r *resource) bodies(in map[string]any) (all []map[string]any, bulk bool, e
 }
 
 func (r *resource) body(in map[string]any) (map[string]any, error) {
-	v, ok := in[r.name]
+	v, ok := in[r.key()]
 	if !ok {
-		return nil, httpBadRequest("Unable to find '%s' in request body", r.name)
+		return nil, httpBadRequest("Unable to find '%s' in request body", r.key())
 	}
 	m, ok := v.(map[string]any)
 	if !ok {
-		return nil, httpBadRequest("Object '%s' contains invalid data", r.name)
+		return nil, httpBadRequest("Object '%s' contains invalid data", r.key())
 	}
 	return m, nil
 }
@@ -283,12 +329,20 @@ func (s *Service) create(ctx context.Context, q *api.Request, r *resource, in ma
 		work := make([]values, len(all))
 		for i := range all {
 			work[i] = cloneValues(all[i])
+			if r.nested != nil {
+				work[i][r.nested.column] = q.Path("parent")
+			}
 			if r.checkCreate != nil {
 				if err := r.checkCreate(c, work[i]); err != nil {
 					return err
 				}
 			}
 			if err := c.mayCreate(r, work[i]); err != nil {
+				return err
+			}
+		}
+		if r.nested != nil { // the rule has asked whose the parent is, of one that is not there, too
+			if _, _, err := c.findAny(r.nested.below, q.Path("parent")); err != nil {
 				return err
 			}
 		}
@@ -315,7 +369,7 @@ func (s *Service) create(ctx context.Context, q *api.Request, r *resource, in ma
 		if bulk {
 			out = api.ListJSON(r.collection, docs, nil)
 		} else {
-			out = wrap(r.name, docs[0])
+			out = wrap(r.key(), docs[0])
 		}
 		return nil
 	})
@@ -344,7 +398,7 @@ func (s *Service) change(ctx context.Context, q *api.Request, r *resource, id st
 	var out api.JSON
 	err = s.o.DB.Write(ctx, func(tx *db.Tx) error {
 		c := s.call(tx, q, q.Caller)
-		o, shared, err := c.find(r, id)
+		o, shared, err := c.findNested(r, id)
 		if err != nil {
 			return err
 		}
@@ -371,12 +425,12 @@ func (s *Service) delete(ctx context.Context, q *api.Request, r *resource, id st
 	q.Asked()
 	return s.o.DB.Write(ctx, func(tx *db.Tx) error {
 		c := s.call(tx, q, q.Caller)
-		o, shared, err := c.find(r, id)
+		o, shared, err := c.findNested(r, id)
 		if err != nil {
 			return err
 		}
-		t := c.target(r, o.std().ProjectID, shared, o)
-		if !s.policy.Allowed("delete_"+r.name, c.creds, t) {
+		t := c.target(r, o.std().ProjectID, shared && !r.guarded, o)
+		if !s.policy.Allowed(s.rule("delete_"+r.name), c.creds, t) {
 			return c.refused(r, t, "delete_"+r.name)
 		}
 		if err := ifMatch(q, o.std()); err != nil {
@@ -457,7 +511,7 @@ func (c *call) mayUpdate(r *resource, o object, shared bool, v values) error {
 	}
 	t := c.valuesTarget(r, v, o, shared)
 	err := c.askAll(rules, t)
-	if err != nil && !c.s.policy.Allowed("get_"+r.name, c.creds, c.target(r, o.std().ProjectID, shared, o)) {
+	if err != nil && !c.s.policy.Allowed("get_"+r.name, c.creds, c.target(r, o.std().ProjectID, shared && !r.guarded, o)) {
 		return resourceNotFound()
 	}
 	return err
@@ -500,7 +554,7 @@ func (c *call) askAll(rules []string, t policy.Target) error {
 			known = append(known, r)
 		}
 	}
-	if c.s.policy.CheckAll(c.creds, t, known...) == policy.Granted {
+	if c.s.policy.CheckAll(c.creds, t, append([]string{c.s.rule(known[0])}, known[1:]...)...) == policy.Granted {
 		return nil
 	}
 	c.denied(t, known...)

@@ -306,6 +306,9 @@ func removeRouter(c *call, o object) error {
 		return err
 	}
 	nodehub.Wake(c.tx, r.Node, nodehub.Networks)
+	if err := c.topologyLoses("", r.ID); err != nil {
+		return err
+	}
 	return erase(c.tx, "router", "net_routers", &r.standard)
 }
 

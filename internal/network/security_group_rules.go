@@ -21,18 +21,20 @@ type rule struct {
 	PortMin, PortMax int64 // -1: any
 	RemotePrefix     string
 	RemoteGroupID    string
+	AddressGroupID   string
 }
 
-const ruleColumns = standardColumns + `, t.security_group_id, t.direction, t.ethertype, t.protocol, t.port_range_min, t.port_range_max, t.remote_ip_prefix, t.remote_group_id`
+const ruleColumns = standardColumns + `, t.security_group_id, t.direction, t.ethertype, t.protocol, t.port_range_min, t.port_range_max, t.remote_ip_prefix, t.remote_group_id,
+	t.remote_address_group_id`
 
 func scanRule(row db.Row) (*rule, error) {
 	r := &rule{}
-	return r, row.Scan(r.scan(&r.GroupID, &r.Direction, &r.EtherType, &r.Protocol, &r.PortMin, &r.PortMax, &r.RemotePrefix, &r.RemoteGroupID)...)
+	return r, row.Scan(r.scan(&r.GroupID, &r.Direction, &r.EtherType, &r.Protocol, &r.PortMin, &r.PortMax, &r.RemotePrefix, &r.RemoteGroupID, &r.AddressGroupID)...)
 }
 
 func (r *rule) columns() []column {
 	return []column{{"security_group_id", r.GroupID}, {"direction", r.Direction}, {"ethertype", r.EtherType}, {"protocol", r.Protocol}, {"port_range_min", r.PortMin},
-		{"port_range_max", r.PortMax}, {"remote_ip_prefix", r.RemotePrefix}, {"remote_group_id", r.RemoteGroupID}}
+		{"port_range_max", r.PortMax}, {"remote_ip_prefix", r.RemotePrefix}, {"remote_group_id", r.RemoteGroupID}, {"remote_address_group_id", r.AddressGroupID}}
 }
 
 func (r *rule) doc() doc {
@@ -47,7 +49,8 @@ func (r *rule) doc() doc {
 		normalized = p.Masked().String()
 	}
 	d := r.common(doc{"security_group_id": r.GroupID, "direction": r.Direction, "ethertype": r.EtherType, "protocol": orNull(r.Protocol), "port_range_min": orAny(r.PortMin),
-		"port_range_max": orAny(r.PortMax), "remote_ip_prefix": orNull(r.RemotePrefix), "remote_group_id": orNull(r.RemoteGroupID), "normalized_cidr": normalized})
+		"port_range_max": orAny(r.PortMax), "remote_ip_prefix": orNull(r.RemotePrefix), "remote_group_id": orNull(r.RemoteGroupID),
+		"remote_address_group_id": orNull(r.AddressGroupID), "normalized_cidr": normalized})
 	delete(d, "tags")
 	return d
 }
@@ -68,6 +71,7 @@ func (s *Service) securityGroupRules() *resource {
 		attrs: append(standardAttrs(attr{}, "no tags", "fixed description"),
 			attr{name: "security_group_id", post: true, required: true, validate: vString(36), column: "t.security_group_id", sort: true},
 			any("remote_group_id", "t.remote_group_id", nullable, nil),
+			any("remote_address_group_id", "t.remote_address_group_id", nullable, nil),
 			attr{name: "direction", post: true, required: true, validate: vValues("ingress", "egress"), column: "t.direction", sort: true},
 			any("protocol", "t.protocol", nullable, toProtocol),
 			any("port_range_min", "t.port_range_min", integer, toPortValue),
@@ -118,7 +122,8 @@ func newRule(v values) *rule {
 		return -1
 	}
 	r := &rule{GroupID: v.str("security_group_id"), Direction: v.str("direction"), EtherType: v.str("ethertype"), Protocol: v.str("protocol"),
-		PortMin: number("port_range_min"), PortMax: number("port_range_max"), RemotePrefix: v.str("remote_ip_prefix"), RemoteGroupID: v.str("remote_group_id")}
+		PortMin: number("port_range_min"), PortMax: number("port_range_max"), RemotePrefix: v.str("remote_ip_prefix"), RemoteGroupID: v.str("remote_group_id"),
+		AddressGroupID: v.str("remote_address_group_id")}
 	if r.EtherType == "IPv6" { // canonical names of ICMPv6
 		switch r.Protocol {
 		case "icmp", "icmpv6":
@@ -164,7 +169,7 @@ func (r *rule) check() error {
 	if r.EtherType == "IPv4" && slices.Contains([]string{"ipv6-encap", "ipv6-frag", "ipv6-icmp", "icmpv6", "ipv6-nonxt", "ipv6-opts", "ipv6-route", "41", "44", "58", "59", "60", "43"}, r.Protocol) {
 		return badRequest("SecurityGroupEthertypeConflictWithProtocol", "Invalid ethertype %s for protocol %s.", r.EtherType, r.Protocol)
 	}
-	if r.RemotePrefix != "" && r.RemoteGroupID != "" {
+	if r.RemotePrefix != "" && r.RemoteGroupID+r.AddressGroupID != "" || r.RemoteGroupID != "" && r.AddressGroupID != "" {
 		return badRequest("SecurityGroupMultipleRemoteEntites", "Only one of remote_ip_prefix or remote_group_id or remote_address_group_id may be provided.")
 	}
 	return nil
@@ -208,7 +213,7 @@ func (r *rule) key() string {
 	if prefix == "0.0.0.0/0" || prefix == "::/0" {
 		prefix = ""
 	}
-	return strings.Join([]string{r.GroupID, r.Direction, r.EtherType, strconv.Itoa(r.number()), strconv.FormatInt(r.PortMin, 10), strconv.FormatInt(r.PortMax, 10), prefix, r.RemoteGroupID}, "_")
+	return strings.Join([]string{r.GroupID, r.Direction, r.EtherType, strconv.Itoa(r.number()), strconv.FormatInt(r.PortMin, 10), strconv.FormatInt(r.PortMax, 10), prefix, r.RemoteGroupID, r.AddressGroupID}, "_")
 }
 
 func createRule(c *call, v values) (object, error) {
@@ -219,7 +224,15 @@ func createRule(c *call, v values) (object, error) {
 			return nil, securityGroupNotFound(str(id))
 		}
 	}
+	if id, ok := v["remote_address_group_id"]; ok && id != nil {
+		if _, isText := id.(string); !isText {
+			return nil, addressGroupNotFound(str(id))
+		}
+	}
 	if err := r.check(); err != nil {
+		return nil, err
+	}
+	if err := c.addressGroupOf(r); err != nil {
 		return nil, err
 	}
 	if r.RemoteGroupID != "" {

@@ -115,23 +115,13 @@ func (c *call) defaultGroup(projectID string) (string, error) {
 	return g.ID, c.insertGroup(g)
 }
 
-// insertGroup stores a group with the rules that upstream gives each: all egress, and in the default group everything from its own members.
+// insertGroup stores a group with the rules that the templates give its kind.
 func (c *call) insertGroup(g *securityGroup) error {
 	g.Revision = 1
 	if err := insert(c.tx, "security_group", "net_security_groups", &g.standard, g.columns()...); err != nil {
 		return err
 	}
-	for _, ether := range []string{"IPv4", "IPv6"} {
-		if g.Default {
-			if err := c.insertRule(g, &rule{Direction: "ingress", EtherType: ether, RemoteGroupID: g.ID, PortMin: -1, PortMax: -1}); err != nil {
-				return err
-			}
-		}
-		if err := c.insertRule(g, &rule{Direction: "egress", EtherType: ether, PortMin: -1, PortMax: -1}); err != nil {
-			return err
-		}
-	}
-	return nil
+	return c.rulesFromTemplates(g)
 }
 
 func (c *call) insertRule(g *securityGroup, r *rule) error {

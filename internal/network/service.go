@@ -50,7 +50,9 @@ type Service struct {
 
 // resources are the kinds of objects.
 type resources struct {
-	networks, subnets, ports, securityGroups, securityGroupRules, routers, floatingIPs, subnetPools, addressScopes, rbac *resource
+	networks, subnets, ports, securityGroups, securityGroupRules, routers, floatingIPs, subnetPools, addressScopes, rbac, addressGroups,
+	defaultRules, portForwardings, qosPolicies *resource
+	qosRules, qosAliases []*resource
 }
 
 var (
@@ -83,8 +85,18 @@ func New(o Options) (*Service, error) {
 			return nil, fmt.Errorf("network policy: %w", err)
 		}
 	}
-	s.res = resources{s.networks(), s.subnets(), s.ports(), s.securityGroups(), s.securityGroupRules(), s.routers(), s.floatingIPs(), s.subnetPools(), s.addressScopes(), s.rbacPolicies()}
-	for _, r := range s.res.all() {
+	s.res = resources{networks: s.networks(), subnets: s.subnets(), ports: s.ports(), securityGroups: s.securityGroups(), securityGroupRules: s.securityGroupRules(),
+		routers: s.routers(), floatingIPs: s.floatingIPs(), subnetPools: s.subnetPools(), addressScopes: s.addressScopes(), rbac: s.rbacPolicies(),
+		addressGroups: s.addressGroups(), defaultRules: s.defaultRules(), qosPolicies: s.qosPolicies()}
+	for _, k := range qosKinds {
+		r := s.qosRules(k, s.res.qosPolicies)
+		s.res.qosRules = append(s.res.qosRules, r)
+		if s.policy.Has("get_alias_" + k.name + "_rule") { // upstream has none for limits of packets
+			s.res.qosAliases = append(s.res.qosAliases, qosAlias(k, r))
+		}
+	}
+	s.res.portForwardings = s.portForwardings(s.res.floatingIPs)
+	for _, r := range append(s.res.all(), s.res.qosAliases...) {
 		r.byName = map[string]*attr{}
 		for i := range r.attrs {
 			a := &r.attrs[i]
@@ -98,7 +110,8 @@ func New(o Options) (*Service, error) {
 }
 
 func (r *resources) all() []*resource {
-	return []*resource{r.networks, r.subnets, r.ports, r.securityGroups, r.securityGroupRules, r.routers, r.floatingIPs, r.subnetPools, r.addressScopes, r.rbac}
+	return append([]*resource{r.networks, r.subnets, r.ports, r.securityGroups, r.securityGroupRules, r.routers, r.floatingIPs, r.subnetPools, r.addressScopes, r.rbac, r.addressGroups,
+		r.defaultRules, r.portForwardings, r.qosPolicies}, r.qosRules...)
 }
 
 // API is the HTTP face.
@@ -110,7 +123,7 @@ func (s *Service) API() *api.Service {
 			routes = append(routes, s.tagRoutes(r)...)
 		}
 	}
-	routes = slices.Concat(routes, s.routerActions(), s.quotaRoutes(), s.agentRoutes(), s.availabilityRoutes())
+	routes = slices.Concat(routes, s.routerActions(), s.addressGroupActions(), s.autoTopologyRoutes(), s.qosTypeRoutes(), s.qosAliasRoutes(), s.quotaRoutes(), s.agentRoutes(), s.availabilityRoutes())
 	return &api.Service{
 		Name: "network", Prefix: "/network", Routes: routes, Dialect: dialect(), Policy: s.policy, Docs: s.docs,
 		Rewrite: func(r *http.Request, path string) string {

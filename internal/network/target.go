@@ -62,7 +62,17 @@ func (c *call) valuesTarget(r *resource, v values, o object, shared bool) policy
 // parentAttr resolves network:project_id, network:shared, security_group:project_id and the like.
 func (c *call) parentAttr(r *resource, o object, v values, name string) (any, bool) {
 	kind, field, _ := strings.Cut(name, ":")
+	limit, ofPolicy := o.(*qosRule)
 	switch {
+	case kind == "ext_parent" && ofPolicy:
+		p, err := db.One(c.tx, db.Value[string], `SELECT project_id FROM net_qos_policies WHERE id = $1`, limit.PolicyID)
+		return p, err == nil && (field == "project_id" || field == "tenant_id")
+	case kind == "ext_parent" && r.nested != nil && c.r != nil:
+		if field != "project_id" && field != "tenant_id" {
+			return nil, false
+		}
+		p, err := db.One(c.tx, db.Value[string], `SELECT project_id FROM `+r.nested.below.table+` WHERE id = $1`, c.r.Path("parent"))
+		return p, err == nil
 	case kind == "network" && r.parent == "network_id":
 		id := v.str("network_id")
 		if o != nil {

@@ -95,6 +95,23 @@ type Port struct {
 	PortSecurity        bool          `json:"port_security"`
 	AllowedAddressPairs []AddressPair `json:"allowed_address_pairs,omitempty"`
 	SecurityGroups      []string      `json:"security_groups,omitempty"` // ids of items
+	QoS                 *QoS          `json:"qos,omitempty"`
+}
+
+// QoS is what a port's or its network's policy asks for. Directions are the guest's.
+type QoS struct {
+	Ingress Limit `json:"ingress"`
+	Egress  Limit `json:"egress"`
+	// DSCP is what the guest's packets are marked with.
+	DSCP *int `json:"dscp_mark,omitempty"`
+}
+
+// Limit bounds bits and packets; 0 bounds nothing, and a burst of 0 leaves it to the node.
+type Limit struct {
+	KBits         int64 `json:"max_kbps,omitempty"`
+	BurstKBits    int64 `json:"max_burst_kbps,omitempty"`
+	KPackets      int64 `json:"max_kpps,omitempty"`
+	BurstKPackets int64 `json:"max_burst_kpps,omitempty"`
 }
 
 // AddressPair is an address that a guest may use besides its own.
@@ -103,12 +120,13 @@ type AddressPair struct {
 	IP  string `json:"ip"` // address or CIDR
 }
 
-// SecurityGroup is a group that a port here has or that a rule here refers to.
+// SecurityGroup is a group that a port here has or that a rule here refers to: another security group, or an address group, which
+// has members and no rules.
 type SecurityGroup struct {
 	ID       string              `json:"id"`
 	Stateful bool                `json:"stateful"`
 	Rules    []SecurityGroupRule `json:"rules,omitempty"`
-	// Members are the addresses of all ports in the group, allowed address pairs included, sorted;
+	// Members are the addresses of all ports in the group, allowed address pairs included, or an address group's addresses, sorted;
 	// filled when some rule on this node names the group as its remote group.
 	Members []string `json:"members,omitempty"`
 }
@@ -135,6 +153,8 @@ type Router struct {
 	Gateway     *Gateway      `json:"gateway,omitempty"`
 	Routes      []Route       `json:"routes,omitempty"`
 	FloatingIPs []FloatingIP  `json:"floating_ips,omitempty"`
+	// PortForwardings lead ports of floating IPs that no port has as a whole.
+	PortForwardings []PortForwarding `json:"port_forwardings,omitempty"`
 }
 
 // Gateway is a router's leg on an external network.
@@ -142,6 +162,22 @@ type Gateway struct {
 	ServicePort
 	EnableSNAT bool     `json:"enable_snat"`
 	NextHops   []string `json:"next_hops"` // gateway_ip of each subnet of the leg
+}
+
+// PortForwarding translates ports of a floating address to ports of a fixed one: each to its counterpart, or all of them to a single one.
+type PortForwarding struct {
+	ID       string    `json:"id"`
+	Floating string    `json:"floating_ip_address"`
+	Fixed    string    `json:"fixed_ip_address"`
+	Protocol string    `json:"protocol"` // tcp, udp, sctp
+	External PortRange `json:"external"`
+	Internal PortRange `json:"internal"`
+}
+
+// PortRange are the ports from Min to Max.
+type PortRange struct {
+	Min int `json:"min"`
+	Max int `json:"max"`
 }
 
 // FloatingIP is carried by the router: both directions are translated.

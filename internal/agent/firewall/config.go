@@ -1,5 +1,5 @@
 // Package firewall filters what guests send and receive: anti-spoofing of MAC, IP, ARP, DHCP and router
-// advertisements in the bridge family, and stateful security groups in the inet family, which sees bridged
+// advertisements and limits of their rates in the bridge family, and stateful security groups in the inet family, which sees bridged
 // packets through br_netfilter. The rules are made by pure functions and handed to the kernel in
 // one transaction, so that nothing is open in between.
 //
@@ -31,6 +31,7 @@ type Port struct {
 	Groups []string
 	// Security false: nothing is checked (port_security_enabled).
 	Security bool
+	QoS      *nodeapi.QoS
 }
 
 // Pair is an allowed address pair.
@@ -66,7 +67,7 @@ func NewPort(p *nodeapi.Port, device string, zone uint16) (Port, error) {
 	if err != nil {
 		return Port{}, err
 	}
-	out := Port{ID: p.ID, Device: device, Zone: zone, MAC: mac, Groups: p.SecurityGroups, Security: p.PortSecurity}
+	out := Port{ID: p.ID, Device: device, Zone: zone, MAC: mac, Groups: p.SecurityGroups, Security: p.PortSecurity, QoS: p.QoS}
 	for _, f := range p.FixedIPs {
 		if a, err := netip.ParseAddr(f.IP); err == nil {
 			out.IPs = append(out.IPs, a.Unmap())

@@ -148,6 +148,7 @@ func (f *Firewall) update(c Change, d *delta) touched {
 		if p == nil {
 			delete(f.cfg.Ports, id)
 			f.replace("port/"+id, piece{}, d)
+			f.replace("qos/"+id, piece{}, d)
 			f.releaseMark(id)
 			continue
 		}
@@ -172,6 +173,7 @@ func (f *Firewall) update(c Change, d *delta) touched {
 		}
 		f.noteProfile(profiles, p.Groups)
 		f.replace("port/"+id, portPiece(p, f.mark(id), &f.cfg), d)
+		f.replace("qos/"+id, qosPiece(p), d)
 	}
 	f.settleProfiles(profiles, d)
 	return t

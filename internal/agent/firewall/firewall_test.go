@@ -87,6 +87,9 @@ func sample() Change {
 	}
 	ports := map[string]*Port{"one": p("one", 1, "web"), "two": p("two", 2, "web", "ssh"), "open": p("open", 3), "less": p("less", 4, "less")}
 	ports["open"].Security = false
+	mark := 26
+	ports["open"].QoS = &nodeapi.QoS{Ingress: nodeapi.Limit{KBits: 8000, BurstKBits: 2000}, Egress: nodeapi.Limit{KPackets: 3}, DSCP: &mark}
+	ports["less"].QoS = &nodeapi.QoS{Egress: nodeapi.Limit{KBits: 1, KPackets: 1, BurstKPackets: 2}}
 	ports["one"].IPs = append(ports["one"].IPs, netip.MustParseAddr("2001:db8::1"))
 	ports["two"].Pairs = []Pair{{mac(0x22), netip.MustParsePrefix("10.0.0.128/25")}, {mac(2), netip.MustParsePrefix("2001:db8::/64")}, {mac(2), netip.MustParsePrefix("0.0.0.0/0")}}
 	groups := map[string]*nodeapi.SecurityGroup{
@@ -203,6 +206,13 @@ func randomChange(r *rand.Rand) Change {
 				}
 				if r.IntN(3) == 0 {
 					p.Pairs = []Pair{{mac(r.IntN(9)), netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 9, byte(r.IntN(9)), 0}), 24)}}
+				}
+				if r.IntN(3) == 0 {
+					mark := 8 * r.IntN(4)
+					p.QoS = &nodeapi.QoS{Egress: nodeapi.Limit{KBits: r.Int64N(3) * 1000, KPackets: r.Int64N(2)}, Ingress: nodeapi.Limit{KBits: r.Int64N(2) * 500, BurstKBits: 1000}}
+					if r.IntN(2) == 0 {
+						p.QoS.DSCP = &mark
+					}
 				}
 				for range r.IntN(3) {
 					if g := group(); !slices.Contains(p.Groups, g) {

@@ -26,7 +26,7 @@ const cutMark = 0x4b000001
 // A piece is what one object contributes to the ruleset. The ruleset is the union of all pieces, and a
 // change of one object is the difference between its old and new piece.
 type piece struct {
-	chains map[string][]string        // rules, in the inet table
+	chains map[string][]string        // rules, in the inet table; see chainRef
 	sets   map[string]string          // declarations of sets of its own, in the inet table
 	elems  map[setRef]map[string]elem // by key text
 	netdev string                     // a bridge that is closed to the node

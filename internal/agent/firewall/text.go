@@ -25,6 +25,16 @@ const base = `table bridge hanok {
 	set any_target6 { type mark; }
 	set nets4 { type mark . ether_addr . ipv4_addr; flags interval; }
 	set nets6 { type mark . ether_addr . ipv6_addr; flags interval; }
+	map qos_from_guest_ports { type ifname : verdict; }
+	map qos_to_guest_ports { type ifname : verdict; }
+	chain qos_from_guest {
+		type filter hook prerouting priority -310; policy accept;
+		iifname vmap @qos_from_guest_ports
+	}
+	chain qos_to_guest {
+		type filter hook postrouting priority 0; policy accept;
+		oifname vmap @qos_to_guest_ports
+	}
 	chain prerouting {
 		type filter hook prerouting priority -300; policy accept;
 		iifname . ether saddr @services drop
@@ -225,23 +235,23 @@ func (d *delta) write(b *strings.Builder) {
 		fmt.Fprintf(b, "add set inet %s %s { %s }\n", table, n, d.addSets[n])
 	}
 	for _, n := range slices.Sorted(maps.Keys(d.newChains)) {
-		fmt.Fprintf(b, "add chain inet %s %s\n", table, n)
+		fmt.Fprintf(b, "add chain %s\n", chainRef(n))
 	}
 	writeElements(b, "delete", d.drop)
 	for _, n := range slices.Sorted(maps.Keys(d.dropChain)) {
-		fmt.Fprintf(b, "flush chain inet %s %s\n", table, n)
+		fmt.Fprintf(b, "flush chain %s\n", chainRef(n))
 	}
 	for _, n := range slices.Sorted(maps.Keys(d.chains)) {
 		if !d.newChains[n] {
-			fmt.Fprintf(b, "flush chain inet %s %s\n", table, n)
+			fmt.Fprintf(b, "flush chain %s\n", chainRef(n))
 		}
 		for _, r := range d.chains[n] {
-			fmt.Fprintf(b, "add rule inet %s %s %s\n", table, n, r)
+			fmt.Fprintf(b, "add rule %s %s\n", chainRef(n), r)
 		}
 	}
 	writeElements(b, "add", d.add)
 	for _, n := range slices.Sorted(maps.Keys(d.dropChain)) {
-		fmt.Fprintf(b, "delete chain inet %s %s\n", table, n)
+		fmt.Fprintf(b, "delete chain %s\n", chainRef(n))
 	}
 	for _, n := range slices.Sorted(maps.Keys(d.dropSets)) {
 		fmt.Fprintf(b, "delete set inet %s %s\n", table, n)
@@ -253,6 +263,14 @@ func (d *delta) write(b *strings.Builder) {
 	for _, n := range slices.Sorted(maps.Keys(d.closeDev)) {
 		fmt.Fprintf(b, "add chain netdev %s %s { type filter hook ingress device %q priority -500; policy drop; }\n", table, n, n)
 	}
+}
+
+// chainRef names a chain with its table: a piece's chains are in the inet table unless their names begin with "bridge ".
+func chainRef(name string) string {
+	if bridge, ok := strings.CutPrefix(name, "bridge "); ok {
+		return "bridge " + table + " " + bridge
+	}
+	return "inet " + table + " " + name
 }
 
 func writeElements(b *strings.Builder, verb string, all map[setRef]map[string]elem) {

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/hanok-cloud/hanok/internal/agent/netns/nettest"
 	"github.com/hanok-cloud/hanok/internal/nodeapi"
 )
@@ -248,6 +250,138 @@ func TestRuleChangeCutsConnections(t *testing.T) {
 	}
 	if nettest.Ping(client.NS, "10.0.0.11", never) {
 		t.Error("ping goes on without its rule")
+	}
+}
+
+// An address group is a group with members and no rules: nets come and go, also the one that holds all addresses.
+func TestAddressGroup(t *testing.T) {
+	c := newCloud(t, nil)
+	n := c.tenant(tenantA, 100, "10.0.0")
+	web := c.group("web")
+	web.Rules = append(web.Rules, nodeapi.SecurityGroupRule{ID: "r", Direction: "ingress", EtherType: "IPv4", Protocol: "tcp", RemoteGroupID: "offices"})
+	c.group("client", ping4())
+	offices := &nodeapi.SecurityGroup{ID: "offices", Stateful: true, Members: []string{"10.0.0.12/32", "2001:db8::/64"}}
+	c.state.SecurityGroups["offices"] = offices
+	p1 := c.port(uid("1111", "01"), n, "10.0.0.11", "fa:16:3e:00:00:11", "web")
+	p2 := c.port(uid("1111", "02"), n, "10.0.0.12", "fa:16:3e:00:00:12", "client")
+	p3 := c.port(uid("1111", "03"), n, "10.0.0.13", "fa:16:3e:00:00:13", "client")
+	c.apply()
+	server, in, out := c.guest(p1), c.guest(p2), c.guest(p3)
+	server.Address("10.0.0.11/24", "")
+	in.Address("10.0.0.12/24", "")
+	out.Address("10.0.0.13/24", "")
+	c.lab.Listen(server.NS, "tcp", ":80")
+	for _, step := range []struct {
+		members []string
+		in, out bool
+	}{
+		{[]string{"10.0.0.12/32", "2001:db8::/64"}, true, false},
+		{[]string{"10.0.0.12/31", "::/0"}, true, true},
+		{[]string{"10.0.0.13/32", "10.0.0.16/28", "::/0"}, false, true},
+		{[]string{"10.0.0.13/32", "10.0.0.0/28", "0.0.0.0/0"}, true, true},
+		{[]string{"10.0.0.0/29"}, false, false},
+	} {
+		g := *offices
+		g.Members = step.members
+		c.state.SecurityGroups["offices"] = &g
+		c.apply()
+		for _, x := range []struct {
+			name string
+			from *nettest.Guest
+			want bool
+		}{{"10.0.0.12", in, step.in}, {"10.0.0.13", out, step.out}} {
+			patience := wait
+			if !x.want {
+				patience = never
+			}
+			if got := nettest.Reach(x.from.NS, "tcp", "", "10.0.0.11:80", patience); got != x.want {
+				t.Errorf("group %v: %s gets through: %v", step.members, x.name, got)
+			}
+		}
+	}
+}
+
+// What a port's policy asks for: bits are bounded both ways, and the guest's packets are marked.
+func TestQoS(t *testing.T) {
+	c := newCloud(t, nil)
+	n := c.tenant(tenantA, 100, "10.0.0")
+	udp := func(port int) nodeapi.SecurityGroupRule {
+		return nodeapi.SecurityGroupRule{ID: "udp", Direction: "ingress", EtherType: "IPv4", Protocol: "udp", PortMin: &port, PortMax: &port}
+	}
+	c.group("open", ping4(), udp(9))
+	p1 := c.port(uid("1111", "01"), n, "10.0.0.11", "fa:16:3e:00:00:11", "open")
+	p2 := c.port(uid("1111", "02"), n, "10.0.0.12", "fa:16:3e:00:00:12", "open")
+	c.apply()
+	g1, g2 := c.guest(p1), c.guest(p2)
+	g1.Address("10.0.0.11/24", "")
+	g2.Address("10.0.0.12/24", "")
+	if !nettest.Ping(g1.NS, "10.0.0.12", wait) {
+		t.Fatal("the guests do not reach each other")
+	}
+	qos := func(p *nodeapi.Port, q *nodeapi.QoS) {
+		cp := *c.state.Ports[p.ID]
+		cp.QoS = q
+		c.state.Ports[p.ID] = &cp
+		c.apply()
+	}
+	const sent = 400
+	// flood sends so many datagrams of 1,000 bytes from the first guest to the second, and returns how many came and how the last was marked.
+	flood := func() (came, tos int) {
+		t.Helper()
+		var in, out *net.UDPConn
+		must(t, g2.NS.Do(func() (err error) {
+			in, err = net.ListenUDP("udp4", &net.UDPAddr{Port: 9})
+			return err
+		}))
+		defer in.Close()
+		must(t, in.SetReadBuffer(4<<20))
+		raw, err := in.SyscallConn()
+		must(t, err)
+		must(t, raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_RECVTOS, 1) }))
+		must(t, err)
+		must(t, g1.NS.Do(func() (err error) {
+			out, err = net.DialUDP("udp4", nil, &net.UDPAddr{IP: net.IPv4(10, 0, 0, 12), Port: 9})
+			return err
+		}))
+		defer out.Close()
+		for range sent {
+			_, err := out.Write(make([]byte, 1000))
+			must(t, err)
+		}
+		buf, oob := make([]byte, 2000), make([]byte, 128)
+		for {
+			must(t, in.SetReadDeadline(time.Now().Add(never)))
+			_, n, _, _, err := in.ReadMsgUDP(buf, oob)
+			if err != nil {
+				return came, tos
+			}
+			came++
+			ms, err := unix.ParseSocketControlMessage(oob[:n])
+			must(t, err)
+			for _, m := range ms {
+				if m.Header.Type == unix.IP_TOS {
+					tos = int(m.Data[0])
+				}
+			}
+		}
+	}
+	if came, tos := flood(); came < sent/2 || tos != 0 {
+		t.Fatalf("without a policy %d came, marked %#x", came, tos)
+	}
+	mark := 26
+	least := nodeapi.Limit{KBits: 1}
+	qos(p1, &nodeapi.QoS{Egress: least, DSCP: &mark})
+	if came, tos := flood(); came == 0 || came > 100 || tos != mark<<2 {
+		t.Errorf("with the sender's limit %d came, marked %#x", came, tos)
+	}
+	qos(p1, nil)
+	qos(p2, &nodeapi.QoS{Ingress: least})
+	if came, tos := flood(); came == 0 || came > 100 || tos != 0 {
+		t.Errorf("with the receiver's limit %d came, marked %#x", came, tos)
+	}
+	qos(p2, nil)
+	if came, _ := flood(); came < sent/2 {
+		t.Errorf("after the policy %d came", came)
 	}
 }
 

@@ -315,6 +315,83 @@ func TestRouterSubnetsAndRoutes(t *testing.T) {
 	}
 }
 
+// Forwarded ports: single ones, ranges and ranges that lead to one port, from outside and from inside; what is no longer forwarded is cut.
+func TestPortForwarding(t *testing.T) {
+	c := newCloud(t, nil)
+	c.public()
+	n := c.tenant(tenantA, 100, "10.0.0")
+	c.group("web", tcp(80), tcp(81), tcp(3001), tcp(6001), ping4())
+	p1 := c.port(uid("1111", "01"), n, "10.0.0.11", "fa:16:3e:00:00:11", "web")
+	p2 := c.port(uid("1111", "02"), n, "10.0.0.12", "fa:16:3e:00:00:12", "web")
+	id := uid("cccc", "01")
+	r := c.router(id, n, "10.0.0.1", "203.0.113.10")
+	forward := func(all ...nodeapi.PortForwarding) {
+		cp := *r
+		cp.PortForwardings = all
+		c.state.Routers[id] = &cp
+		c.apply()
+	}
+	to := func(fixed string, external, internal nodeapi.PortRange) nodeapi.PortForwarding {
+		return nodeapi.PortForwarding{ID: "p", Floating: "203.0.113.20", Fixed: fixed, Protocol: "tcp", External: external, Internal: internal}
+	}
+	one := func(n int) nodeapi.PortRange { return nodeapi.PortRange{Min: n, Max: n} }
+	web, other := to("10.0.0.11", one(8080), one(80)), to("10.0.0.12", one(8081), one(80))
+	same := nodeapi.PortRange{Min: 3000, Max: 3005}
+	all := []nodeapi.PortForwarding{web, other, to("10.0.0.12", same, same), to("10.0.0.11", nodeapi.PortRange{Min: 4000, Max: 4005}, one(81)),
+		to("10.0.0.12", nodeapi.PortRange{Min: 5000, Max: 5005}, nodeapi.PortRange{Min: 6000, Max: 6005})}
+	arp := listenARP(t, c.lab.Outside, "ext")
+	forward(all...)
+	if !arp("203.0.113.20", r.Gateway.MAC, wait) {
+		t.Error("the floating IP is not announced")
+	}
+	g1, g2 := c.guest(p1), c.guest(p2)
+	g1.Address("10.0.0.11/24", "10.0.0.1")
+	g2.Address("10.0.0.12/24", "10.0.0.1")
+	whoami(t, c.lab, g1.NS, ":80")
+	whoami(t, c.lab, g1.NS, ":81")
+	for _, port := range []string{":80", ":3001", ":6001"} {
+		c.lab.Listen(g2.NS, "tcp", port)
+	}
+	for _, port := range []string{"8080", "4003"} {
+		if s := seenAs(c.lab.Outside, "203.0.113.20:"+port); s != nettest.OutsideAddress {
+			t.Errorf("port %s from outside: the guest sees %q", port, s)
+		}
+	}
+	for _, port := range []string{"8081", "3001", "5001"} {
+		if !nettest.Reach(c.lab.Outside, "tcp", "", "203.0.113.20:"+port, wait) {
+			t.Errorf("port %s is not forwarded", port)
+		}
+	}
+	for _, port := range []string{"80", "3006", "5000", "8082"} {
+		if nettest.Reach(c.lab.Outside, "tcp", "", "203.0.113.20:"+port, never) {
+			t.Errorf("port %s is forwarded", port)
+		}
+	}
+	if s := seenAs(g2.NS, "203.0.113.20:8080"); s != "203.0.113.10" {
+		t.Errorf("from inside, the guest sees %q", s)
+	}
+	conn, err := nettest.Dial(c.lab.Outside, "tcp", "", "203.0.113.20:8081", wait)
+	must(t, err)
+	defer conn.Close()
+	kept, err := nettest.Dial(c.lab.Outside, "tcp", "", "203.0.113.20:3001", wait)
+	must(t, err)
+	defer kept.Close()
+	if !nettest.Echo(conn, wait) || !nettest.Echo(kept, wait) {
+		t.Fatal("the forwarded connections do not work")
+	}
+	forward(append([]nodeapi.PortForwarding{web}, all[2:]...)...)
+	if nettest.Echo(conn, never) {
+		t.Error("a connection goes on without its forwarding")
+	}
+	if !nettest.Echo(kept, wait) {
+		t.Error("a connection is cut though its ports are still forwarded")
+	}
+	forward()
+	if nettest.Ping(c.lab.Outside, "203.0.113.20", never) {
+		t.Error("the address is still there")
+	}
+}
+
 // IPv6: the router announces itself, guests make addresses of it, and packets are forwarded.
 func TestIPv6(t *testing.T) {
 	c := newCloud(t, nil)

@@ -53,6 +53,13 @@ type FloatingIP struct {
 	Floating, Fixed netip.Addr
 }
 
+// Forwarding translates ports of a floating address to ports of a fixed one: as many, or one.
+type Forwarding struct {
+	Floating, Fixed    netip.Addr
+	Protocol           string
+	External, Internal nodeapi.PortRange
+}
+
 // Route is an extra route.
 type Route struct {
 	Destination netip.Prefix
@@ -66,6 +73,7 @@ type Config struct {
 	Gateway     *Gateway
 	Routes      []Route
 	FloatingIPs []FloatingIP
+	Forwardings []Forwarding
 }
 
 // NewConfig reads an item. network finds the networks of the legs.
@@ -116,7 +124,35 @@ func NewConfig(r *nodeapi.Router, network func(id string) (*nodeapi.Network, boo
 		}
 		c.FloatingIPs = append(c.FloatingIPs, FloatingIP{floating, fixed})
 	}
+	for _, p := range r.PortForwardings {
+		f, err := newForwarding(p)
+		if err != nil {
+			return c, fmt.Errorf("router %s: port forwarding %s: %w", r.ID, p.ID, err)
+		}
+		c.Forwardings = append(c.Forwardings, f)
+	}
 	return c, nil
+}
+
+func newForwarding(p nodeapi.PortForwarding) (Forwarding, error) {
+	f := Forwarding{Protocol: p.Protocol, External: p.External, Internal: p.Internal}
+	for _, r := range []nodeapi.PortRange{p.External, p.Internal} {
+		if r.Min < 1 || r.Max > 65535 || r.Min > r.Max {
+			return f, fmt.Errorf("%d to %d is no range of ports", r.Min, r.Max)
+		}
+	}
+	if n := p.Internal.Max - p.Internal.Min; n > 0 && n != p.External.Max-p.External.Min {
+		return f, fmt.Errorf("the ranges of ports differ in length")
+	}
+	if _, ok := protocols[p.Protocol]; !ok {
+		return f, fmt.Errorf("protocol %q has no ports that are translated here", p.Protocol)
+	}
+	var err error
+	if f.Floating, err = netip.ParseAddr(p.Floating); err != nil {
+		return f, err
+	}
+	f.Fixed, err = netip.ParseAddr(p.Fixed)
+	return f, err
 }
 
 func newLeg(p nodeapi.ServicePort, network func(id string) (*nodeapi.Network, bool)) (Leg, error) {

@@ -72,8 +72,8 @@ func (m *Manager) Apply(ctx context.Context, c Config) error {
 	}
 	if g := c.Gateway; g != nil {
 		addrs := slices.Clone(g.Addresses)
-		for _, f := range c.FloatingIPs {
-			if p := netip.PrefixFrom(f.Floating, f.Floating.BitLen()); !slices.Contains(addrs, p) {
+		for _, f := range c.floating() {
+			if p := netip.PrefixFrom(f, f.BitLen()); !slices.Contains(addrs, p) {
 				addrs = append(addrs, p)
 			}
 		}
@@ -89,6 +89,18 @@ func (m *Manager) Apply(ctx context.Context, c Config) error {
 		return fmt.Errorf("router %s: %w", c.ID, err)
 	}
 	return nil
+}
+
+// floating are the addresses that the external leg has besides its own.
+func (c Config) floating() []netip.Addr {
+	var out []netip.Addr
+	for _, f := range c.FloatingIPs {
+		out = append(out, f.Floating)
+	}
+	for _, f := range c.Forwardings {
+		out = append(out, f.Floating)
+	}
+	return out
 }
 
 // Remove takes a router away with its legs.
@@ -331,7 +343,8 @@ func forgetFlows(ns *netns.NS, old, c Config) error {
 			}
 		}
 	}
-	if len(was) == 0 {
+	gone := slices.DeleteFunc(slices.Clone(old.Forwardings), func(f Forwarding) bool { return slices.Contains(c.Forwardings, f) })
+	if len(was)+len(gone) == 0 {
 		return nil
 	}
 	flows, err := ns.Flows()
@@ -342,7 +355,7 @@ func forgetFlows(ns *netns.NS, old, c Config) error {
 	for _, f := range flows {
 		_, in := was[f.Dst]
 		_, out := was[f.ReplyDst]
-		if in || out {
+		if in || out || slices.ContainsFunc(gone, func(g Forwarding) bool { return g.carries(f) }) {
 			errs = append(errs, ns.DeleteFlow(f))
 		}
 	}

@@ -27,13 +27,14 @@ func Ruleset(c Config) string {
 	b.WriteString("table ip hanok\ndelete table ip hanok\ntable ip hanok {\n")
 	writeMap(&b, "fip_in", in)
 	writeMap(&b, "fip_out", out)
+	forward := writeForwardings(&b, c.Forwardings)
 	// The proxy answers nobody who asks its own port, from either side.
 	fmt.Fprintf(&b, "\tchain input {\n\t\ttype filter hook input priority 0; policy accept;\n"+
 		"\t\ttcp dport %d ct original ip daddr != %s drop\n\t}\n", MetadataPort, metadataIP)
 	fmt.Fprintf(&b, "\tchain prerouting {\n\t\ttype nat hook prerouting priority -100; policy accept;\n"+
 		"\t\tiifname \"qr-*\" ip daddr %s tcp dport 80 redirect to :%d\n"+
-		"\t\tdnat to ip daddr map @fip_in\n\t}\n", metadataIP, MetadataPort)
-	b.WriteString("\tchain output {\n\t\ttype nat hook output priority -100; policy accept;\n\t\tdnat to ip daddr map @fip_in\n\t}\n")
+		"\t\tdnat to ip daddr map @fip_in\n%s\t}\n", metadataIP, MetadataPort, forward)
+	b.WriteString("\tchain output {\n\t\ttype nat hook output priority -100; policy accept;\n\t\tdnat to ip daddr map @fip_in\n" + forward + "\t}\n")
 	b.WriteString("\tchain postrouting {\n\t\ttype nat hook postrouting priority 100; policy accept;\n")
 	if g := c.Gateway; g != nil {
 		qg := GatewayName(g.PortID)

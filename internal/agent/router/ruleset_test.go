@@ -40,8 +40,20 @@ func networks(id string) (*nodeapi.Network, bool) {
 
 func TestRuleset(t *testing.T) {
 	for name, edit := range map[string]func(*nodeapi.Router){
-		"full.nft":       func(*nodeapi.Router) {},
-		"no-snat.nft":    func(r *nodeapi.Router) { r.Gateway.EnableSNAT = false },
+		"full.nft":    func(*nodeapi.Router) {},
+		"no-snat.nft": func(r *nodeapi.Router) { r.Gateway.EnableSNAT = false },
+		"forwarding.nft": func(r *nodeapi.Router) {
+			pf := func(protocol, floating, fixed string, external, internal nodeapi.PortRange) nodeapi.PortForwarding {
+				return nodeapi.PortForwarding{ID: "p", Floating: floating, Fixed: fixed, Protocol: protocol, External: external, Internal: internal}
+			}
+			one := func(n int) nodeapi.PortRange { return nodeapi.PortRange{Min: n, Max: n} }
+			r.PortForwardings = []nodeapi.PortForwarding{
+				pf("tcp", "203.0.113.22", "10.0.0.13", one(2222), one(22)), pf("udp", "203.0.113.22", "10.0.0.13", one(53), one(53)),
+				pf("tcp", "203.0.113.22", "10.0.0.13", nodeapi.PortRange{Min: 3000, Max: 3010}, nodeapi.PortRange{Min: 3000, Max: 3010}),
+				pf("tcp", "203.0.113.22", "10.0.0.13", nodeapi.PortRange{Min: 4000, Max: 4010}, one(80)),
+				pf("tcp", "203.0.113.22", "10.0.0.14", nodeapi.PortRange{Min: 5000, Max: 5002}, nodeapi.PortRange{Min: 6000, Max: 6002}),
+			}
+		},
 		"no-gateway.nft": func(r *nodeapi.Router) { r.Gateway, r.FloatingIPs = nil, nil },
 	} {
 		r := item()

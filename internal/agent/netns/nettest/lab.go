@@ -180,12 +180,13 @@ func AddAddress(link, cidr string) error {
 }
 
 // leakCheck compares the machine before and after the test: links and named namespaces of the test
-// process's own network namespace, nft tables, mounts, and child processes.
+// process's own network namespace, nft tables, mounts, and child processes. Of mounts only the test's own: other packages are tested at the same time.
 func leakCheck(t testing.TB) {
 	t.Helper()
-	before := machine(t)
+	own := filepath.Dir(t.TempDir()) + string(filepath.Separator)
+	before := machine(t, own)
 	t.Cleanup(func() {
-		for what, now := range machine(t) {
+		for what, now := range machine(t, own) {
 			for _, x := range now {
 				if !contains(before[what], x) {
 					t.Errorf("leak: %s %s", what, x)
@@ -195,7 +196,7 @@ func leakCheck(t testing.TB) {
 	})
 }
 
-func machine(t testing.TB) map[string][]string {
+func machine(t testing.TB, folder string) map[string][]string {
 	t.Helper()
 	m := map[string][]string{}
 	links, err := netlink.LinkList()
@@ -214,7 +215,7 @@ func machine(t testing.TB) map[string][]string {
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	must(t, err)
 	for _, line := range strings.Split(string(mounts), "\n") {
-		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[4], os.TempDir()) {
+		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[4], folder) {
 			m["mount"] = append(m["mount"], f[4])
 		}
 	}

@@ -69,7 +69,7 @@ type DB struct {
 
 // backend runs closures in transactions; commit has happened when write returns nil.
 type backend interface {
-	write(ctx context.Context, fn func(*Tx) error) error
+	write(ctx context.Context, soon bool, fn func(*Tx) error) error
 	read(ctx context.Context, fn func(*Tx) error) error
 	query(ctx context.Context, fn func(*Tx) error) error
 	close() error
@@ -120,11 +120,17 @@ func (d *DB) Now() time.Time { return d.now() }
 
 // Write runs fn in a transaction of its own and returns after its changes are durable. When fn returns an error
 // nothing is changed and Write returns that error.
-func (d *DB) Write(ctx context.Context, fn func(*Tx) error) error {
+func (d *DB) Write(ctx context.Context, fn func(*Tx) error) error { return d.commit(ctx, false, fn) }
+
+// WriteSoon is Write for what must not slow down its request: it returns when the changes are committed, so that everybody sees them and no end of
+// this program loses them. The disk has them with the next Write or a fraction of a second later; until then a power cut may undo them.
+func (d *DB) WriteSoon(ctx context.Context, fn func(*Tx) error) error { return d.commit(ctx, true, fn) }
+
+func (d *DB) commit(ctx context.Context, soon bool, fn func(*Tx) error) error {
 	if d.beforeCommit == nil {
-		return d.backend.write(ctx, fn)
+		return d.backend.write(ctx, soon, fn)
 	}
-	return d.backend.write(ctx, func(tx *Tx) error {
+	return d.backend.write(ctx, soon, func(tx *Tx) error {
 		if err := fn(tx); err != nil {
 			return err
 		}

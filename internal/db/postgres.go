@@ -49,7 +49,17 @@ func (p *postgresDB) close() error {
 	return p.pool.Close()
 }
 
-func (p *postgresDB) write(ctx context.Context, fn func(*Tx) error) error {
+func (p *postgresDB) write(ctx context.Context, soon bool, work func(*Tx) error) error {
+	fn := work
+	if soon {
+		fn = func(tx *Tx) error {
+			// PostgreSQL writes its log to the disk by itself every 0.2 s (wal_writer_delay).
+			if _, err := tx.Exec(`SET LOCAL synchronous_commit = off`); err != nil {
+				return err
+			}
+			return work(tx)
+		}
+	}
 	for attempt := 0; ; attempt++ {
 		err := p.once(ctx, nil, fn)
 		var pg *pgconn.PgError

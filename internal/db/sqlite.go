@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"time"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -27,10 +28,21 @@ type sqliteDB struct {
 	closing chan struct{}
 	done    chan struct{}
 	once    sync.Once
+
+	// The rest is the writer goroutine's. A commit is synced to the disk before it is answered, unless all of its group may wait for that.
+	lax      bool      // what the connection's next commit is
+	next     *writeJob // what may not wait and ended a group of such that may
+	unsynced *time.Timer
+	waits    bool         // something committed is not on the disk yet
+	syncLog  func() error // brings the write-ahead log to the disk
 }
+
+// syncDelay is for how long a commit of WriteSoon may be in the kernel's memory alone.
+const syncDelay = 50 * time.Millisecond
 
 type writeJob struct {
 	ctx      context.Context
+	soon     bool
 	fn       func(*Tx) error
 	tx       *Tx
 	err      error
@@ -104,7 +116,9 @@ func openSQLite(d *DB, path string, readers int) (*sqliteDB, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sqliteDB{d: d, jobs: make(chan *writeJob, 1024), closing: make(chan struct{}), done: make(chan struct{})}
+	s := &sqliteDB{d: d, jobs: make(chan *writeJob, 1024), closing: make(chan struct{}), done: make(chan struct{}), unsynced: time.NewTimer(0)}
+	s.unsynced.Stop()
+	s.syncLog = func() error { return syncFile(path + "-wal") }
 	if s.writer, err = openSQLiteConn(driver, dsn); err != nil {
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}
@@ -157,11 +171,11 @@ func (s *sqliteDB) closed() bool {
 
 var errClosed = errors.New("the database is closed")
 
-func (s *sqliteDB) write(ctx context.Context, fn func(*Tx) error) error {
+func (s *sqliteDB) write(ctx context.Context, soon bool, fn func(*Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	j := &writeJob{ctx: ctx, fn: fn, done: make(chan struct{})}
+	j := &writeJob{ctx: ctx, soon: soon, fn: fn, done: make(chan struct{})}
 	if s.readers == nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -198,19 +212,78 @@ func (s *sqliteDB) write(ctx context.Context, fn func(*Tx) error) error {
 func (s *sqliteDB) run() {
 	defer close(s.done)
 	for {
+		if j := s.next; j != nil {
+			s.next = nil
+			s.group(j)
+			continue
+		}
 		select {
 		case j := <-s.jobs:
 			s.group(j)
+		case <-s.unsynced.C:
+			s.sync()
 		case <-s.closing:
-			for {
-				select {
-				case j := <-s.jobs:
-					s.group(j)
-				default:
-					return
-				}
+			select {
+			case j := <-s.jobs:
+				s.group(j)
+			default:
+				s.sync()
+				return
 			}
 		}
+	}
+}
+
+// sync brings to the disk what was committed without.
+func (s *sqliteDB) sync() {
+	if !s.waits {
+		return
+	}
+	if err := s.syncLog(); err != nil {
+		s.d.log.Error("the database's log could not be synced; what was written in the last moments may be lost by a power cut", "error", err)
+		s.unsynced.Reset(syncDelay)
+		return
+	}
+	s.waits = false
+}
+
+func syncFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// relax sets whether the next commit is answered before it is on the disk.
+func (s *sqliteDB) relax(lax bool) error {
+	if s.lax == lax || s.readers == nil { // nothing in memory is on a disk
+		return nil
+	}
+	// The semicolon keeps it out of the statement cache: SQLite carries this pragma out when it is prepared.
+	query := "PRAGMA synchronous = FULL;"
+	if lax {
+		query = "PRAGMA synchronous = NORMAL;"
+	}
+	if _, err := s.writer.exec(context.Background(), query, nil); err != nil {
+		return err
+	}
+	s.lax = lax
+	return nil
+}
+
+// committed notes what is on the disk after a commit.
+func (s *sqliteDB) committed() {
+	switch {
+	case !s.lax: // with it all that was committed before
+		s.waits = false
+		s.unsynced.Stop()
+	case !s.waits:
+		s.waits = true
+		s.unsynced.Reset(syncDelay)
 	}
 }
 
@@ -226,14 +299,22 @@ func (s *sqliteDB) group(first *writeJob) {
 			close(j.done)
 		}
 	}
+	if err := s.relax(first.soon); err != nil {
+		finish(fmt.Errorf("begin: %w", err))
+		return
+	}
 	if _, err := s.writer.exec(bg, "BEGIN IMMEDIATE", nil); err != nil {
 		finish(fmt.Errorf("begin: %w", err))
 		return
 	}
 	s.savepoint(first)
-	for len(jobs) < groupMax {
+	for len(jobs) < groupMax && s.next == nil {
 		select {
 		case j := <-s.jobs:
+			if first.soon && !j.soon {
+				s.next = j
+				continue
+			}
 			jobs = append(jobs, j)
 			s.savepoint(j)
 			continue
@@ -246,6 +327,7 @@ func (s *sqliteDB) group(first *writeJob) {
 		finish(fmt.Errorf("commit: %w", err))
 		return
 	}
+	s.committed()
 	finish(nil)
 }
 

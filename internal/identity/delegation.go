@@ -44,6 +44,9 @@ func (s *Service) resolveTrust(tx *db.Tx, se *session) error {
 	if err != nil {
 		return err
 	}
+	for _, a := range above {
+		t.above = append(t.above, str(a, "trustor_user_id"))
+	}
 	origin := append([]doc{trust}, above...)[len(above)]
 	ids := roleIDs(trust)
 	wanted, err := expandRoles(tx, ids, true)

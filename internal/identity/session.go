@@ -60,6 +60,7 @@ type trustScope struct {
 	id, trustor, trustee string
 	impersonation        bool
 	trustorAccount       account
+	above                []string // the trustors of those that it was redelegated from
 }
 
 type appCredScope struct {

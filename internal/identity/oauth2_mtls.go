@@ -108,6 +108,9 @@ func (s *Service) certified(ctx context.Context, r *api.Request, client string, 
 	if err != nil {
 		return nil, notTheClient(err)
 	}
+	if err := s.lookAt(ctx, r, client, how{}); err != nil {
+		return nil, err
+	}
 	var user, domain doc
 	err = s.read(ctx, func(tx *db.Tx) error {
 		if user, err = s.user.get(tx, client); fault.Is(err, 404) {

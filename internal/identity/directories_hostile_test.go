@@ -151,3 +151,25 @@ func TestDirectorySharedID(t *testing.T) {
 		dir.Add(slapdtest.Person("bob", "Bob", "builder", "title: TRUE"))
 	})
 }
+
+// Who may not see role assignments does not make the directory look up every group's members either.
+func TestDirectoryAsksForNobodyElse(t *testing.T) {
+	dir := staff(t)
+	o := newOffice(t, dbtest.Memory(t), dir)
+	p := o.create("project", `{"name":"p"}`)
+	o.lists("/v3/groups?domain_id="+o.domain, "groups", "ops", "staff")
+	o.must(204, "PUT", "/v3/projects/"+p+"/groups/"+o.id("group", "ops")+"/roles/"+o.role("member"), "")
+	o.tenant("local")
+	token := o.login("local", "pw-local", project("local"))
+	g := newGate(t, dir.Addr)
+	close(g.open)
+	o.must(200, "PATCH", "/v3/domains/"+o.domain+"/config", `{"config":{"ldap":{"url":"ldap://`+g.addr+`"}}}`)
+	o.as(token, 403, "GET", "/v3/role_assignments?effective", "")
+	if n := len(g.arrived); n != 0 {
+		t.Errorf("the directory was asked %d times", n)
+	}
+	o.must(200, "GET", "/v3/role_assignments?effective", "")
+	if len(g.arrived) == 0 {
+		t.Error("the directory was not asked for who may see them")
+	}
+}

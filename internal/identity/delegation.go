@@ -86,8 +86,8 @@ func (s *Service) pedigree(tx *db.Tx, trust doc) (above []doc, err error) {
 			if err != nil && !errors.Is(err, errRefused) {
 				return nil, err
 			}
-			if !agent.enabled {
-				return nil, forbidden(refused("one of the trust's agents is disabled or deleted"))
+			if !agent.enabled || !agent.domainEnabled { // upstream does not look at the domain here, only at the last trustor's
+				return nil, forbidden(refused("one of the trust's agents, or its domain, is disabled or deleted"))
 			}
 		}
 		above = append(above, trust)

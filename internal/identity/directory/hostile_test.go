@@ -5,8 +5,11 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	ber "github.com/go-asn1-ber/asn1-ber"
@@ -172,5 +175,24 @@ func TestNestedMessages(t *testing.T) {
 	}
 	if _, err := ber.ReadPacket(bytes.NewReader(p.Bytes())); err == nil {
 		t.Error("a message of 20 levels is read")
+	}
+}
+
+// Options may name any file; reading one must come to an end.
+func TestCertificatesOfNoFile(t *testing.T) {
+	o := options(people(t))
+	dir := t.TempDir()
+	pipe, long := filepath.Join(dir, "pipe"), filepath.Join(dir, "long")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(long, make([]byte, 5<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{pipe, long, "/dev/zero", dir} {
+		o.CACertFile = name
+		if d, err := directory.Open(o); err == nil || !strings.Contains(err.Error(), "ordinary file") {
+			t.Errorf("%s: %v %v", name, d, err)
+		}
 	}
 }

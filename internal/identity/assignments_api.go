@@ -39,7 +39,11 @@ func checkAssignmentQuery(q url.Values, effective bool, inherited *bool) error {
 func (s *Service) listAssignments(ctx context.Context, r *api.Request, _ api.None) (api.JSON, error) {
 	q := r.Query()
 	tree := flagSet(q, "include_subtree")
-	if flagSet(q, "effective") {
+	if flagSet(q, "effective") && s.o.Conf.Identity.DomainSpecificDrivers {
+		// Who may not see the answer does not make directories work for it.
+		if err := s.read(ctx, func(tx *db.Tx) error { return s.enforceAssignments(tx, r, tree) }); err != nil {
+			return nil, err
+		}
 		if err := s.lookAtGroupsWithRoles(ctx, r); err != nil {
 			return nil, err
 		}

@@ -145,6 +145,9 @@ func (s *Service) createCredential(ctx context.Context, r *api.Request, in map[s
 }
 
 func (s *Service) insertCredential(tx *db.Tx, r *api.Request, d doc) (doc, error) {
+	if err := notAPerson(tx, str(d, "user_id"), "other credential"); err != nil {
+		return nil, err
+	}
 	if most := s.o.Conf.Credential.UserLimit; most >= 0 {
 		n, err := db.One(tx, db.Value[int64], `SELECT count(*) FROM identity_credentials WHERE user_id = $1`, str(d, "user_id"))
 		if err != nil {

@@ -44,6 +44,9 @@ func (s *Service) resolveTrust(tx *db.Tx, se *session) error {
 	if err != nil {
 		return err
 	}
+	for _, a := range above {
+		t.above = append(t.above, str(a, "trustor_user_id"))
+	}
 	origin := append([]doc{trust}, above...)[len(above)]
 	ids := roleIDs(trust)
 	wanted, err := expandRoles(tx, ids, true)
@@ -92,8 +95,8 @@ func (s *Service) pedigree(tx *db.Tx, trust doc) (above []doc, err error) {
 			if err != nil && !errors.Is(err, errRefused) {
 				return nil, err
 			}
-			if !agent.enabled {
-				return nil, forbidden(refused("one of the trust's agents is disabled or deleted"))
+			if !agent.enabled || !agent.domainEnabled { // upstream does not look at the domain here, only at the last trustor's
+				return nil, forbidden(refused("one of the trust's agents, or its domain, is disabled or deleted"))
 			}
 		}
 		above = append(above, trust)

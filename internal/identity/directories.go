@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -166,20 +167,27 @@ func (s *Service) readDirectories(tx *db.Tx) (*directories, error) {
 		c, broken := s.directories.files[d.name], error(nil)
 		if s.directories.files == nil {
 			if c, broken = domainOptions(stored[d.id]); broken != nil {
+				broken = errors.New(withoutPassword(broken.Error(), searchPassword(stored[d.id])))
 				c = &conf.Domain{Identity: conf.DomainIdentity{Driver: "ldap"}}
 			}
 		}
 		if c == nil || c.Identity.Driver != "ldap" {
 			continue
 		}
-		text, err := json.Marshal(c)
+		key, err := configKey(c)
 		if err != nil {
 			return nil, err
 		}
-		out.m[d.id] = &domainDirectory{domain: d.id, name: d.name, enabled: d.enabled, key: sha256.Sum256(text), broken: broken, limit: c.Identity.ListLimit,
+		out.m[d.id] = &domainDirectory{domain: d.id, name: d.name, enabled: d.enabled, key: key, broken: broken, limit: c.Identity.ListLimit,
 			seen: newCache[string, int64](100000), ldap: c.LDAP}
 	}
 	return out, nil
+}
+
+// configKey tells configurations apart.
+func configKey(c *conf.Domain) ([sha256.Size]byte, error) {
+	text, err := json.Marshal(c)
+	return sha256.Sum256(text), err
 }
 
 // allConfigs are the options that the API has stored, by domain.
@@ -197,12 +205,7 @@ func allConfigs(tx *db.Tx) (map[string][]storedOption, error) {
 
 // domainOptions reads the options that the API has stored. Strings may name the secret ones (keystone/resource/core.py, _get_config_with_sensitive_info).
 func domainOptions(stored []storedOption) (*conf.Domain, error) {
-	secret := ""
-	for _, o := range stored {
-		if o.group == "ldap" && o.option == "password" {
-			secret, _ = o.value.V.(string)
-		}
-	}
+	secret := searchPassword(stored)
 	var given []conf.DomainOption
 	for _, o := range stored {
 		v := o.value.V
@@ -212,6 +215,25 @@ func domainOptions(stored []storedOption) (*conf.Domain, error) {
 		given = append(given, conf.DomainOption{Group: o.group, Name: o.option, Value: v})
 	}
 	return conf.DomainOf(given)
+}
+
+// searchPassword is the password of the account that searches, or "".
+func searchPassword(stored []storedOption) (secret string) {
+	for _, o := range stored {
+		if o.group == "ldap" && o.option == "password" {
+			secret, _ = o.value.V.(string)
+		}
+	}
+	return secret
+}
+
+// withoutPassword is a text about a configuration in which the password stands as options name it.
+func withoutPassword(text, secret string) string {
+	if secret == "" {
+		return text
+	}
+	quoted := strconv.Quote(secret)
+	return strings.NewReplacer(secret, "%(password)s", quoted[1:len(quoted)-1], "%(password)s").Replace(text)
 }
 
 // checkStoredConfig refuses what cannot work, once everything of a change is stored. Where configurations have no effect they are only kept, whatever
@@ -230,7 +252,7 @@ func (s *Service) checkStoredConfig(tx *db.Tx, domain string) error {
 		err = directory.Check(d.LDAP)
 	}
 	if err != nil {
-		return badConfig("%s", strings.TrimSuffix(err.Error(), "."))
+		return badConfig("%s", strings.TrimSuffix(withoutPassword(err.Error(), searchPassword(stored)), "."))
 	}
 	if d.Identity.Driver != "ldap" {
 		return s.dropMirror(tx, domain)
@@ -242,11 +264,11 @@ func (s *Service) checkStoredConfig(tx *db.Tx, domain string) error {
 func (s *Service) unavailable(d *domainDirectory, err error) error {
 	now := s.o.Now().UnixMicro()
 	if last := d.complained.Load(); now-last > (10*time.Second).Microseconds() && d.complained.CompareAndSwap(last, now) {
-		s.o.Logger.Warn("the directory of a domain cannot be asked", "domain", d.name, "id", d.domain, "error", err)
+		s.o.Logger.Warn("the directory of a domain cannot be asked", "domain", d.name, "id", d.domain, "error", withoutPassword(err.Error(), d.ldap.Password))
 	}
 	e := fault.New(http.StatusServiceUnavailable, "", "The directory of the domain %s cannot be asked at the moment. Try again later, or ask an administrator of the cloud.", d.name)
 	e.Header = http.Header{"Retry-After": {"5"}}
-	return e.Because(err)
+	return e.Because(errors.New(withoutPassword(err.Error(), d.ldap.Password)))
 }
 
 // ask puts a question to a directory. That something is not there is an answer.

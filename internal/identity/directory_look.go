@@ -3,7 +3,6 @@ package identity
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"github.com/hanok-cloud/hanok/internal/api"
 	"github.com/hanok-cloud/hanok/internal/db"
@@ -243,25 +242,35 @@ func (s *Service) lookAtGroupsWithRoles(ctx context.Context, r *api.Request) err
 	return nil
 }
 
-// lookAtOwners has a look at whom a token is for, and whose trust it is; asked tells whether a directory was asked.
+// lookAtOwners has a look at whom a token is for, and whose trust it is, be it passed on by others; asked tells whether a directory was asked.
 func (s *Service) lookAtOwners(ctx context.Context, se *session) (asked bool, err error) {
 	dirs, err := s.directoriesAt(ctx, se.epoch)
 	if err != nil || len(dirs) == 0 {
 		return false, err
 	}
-	owners := []account{se.user}
+	type owner struct{ id, domain string }
+	owners := []owner{{se.user.ID, se.user.domain.ID}}
 	if se.trust != nil {
-		owners = append(owners, se.trust.trustorAccount)
+		owners = append(owners, owner{se.trust.trustor, se.trust.trustorAccount.domain.ID})
+		for _, id := range se.trust.above {
+			e, ok, err := s.localOf(ctx, id)
+			if err != nil {
+				return false, err
+			}
+			if ok {
+				owners = append(owners, owner{id, e.domain})
+			}
+		}
 	}
-	for _, a := range owners {
-		d := dirs[a.domain.ID]
-		if d == nil || s.remembered(d, a.ID) {
+	for _, o := range owners {
+		d := dirs[o.domain]
+		if d == nil || s.remembered(d, o.id) {
 			continue
 		}
-		if err := s.look(ctx, dirs, a.ID, how{}); err != nil {
+		if err := s.look(ctx, dirs, o.id, how{}); err != nil {
 			return false, err
 		}
-		s.remember(d, a.ID) // also those of the domain who are not in its directory
+		s.remember(d, o.id) // also those of the domain who are not in its directory
 		asked = true
 	}
 	return asked, nil
@@ -276,11 +285,17 @@ func (s *Service) lookBeforeMint(ctx context.Context, r *api.Request, p *authent
 	if err := s.look(ctx, dirs, p.user, how{}); err != nil || p.trust == "" {
 		return err
 	}
-	trustor, err := inRead(ctx, s, func(tx *db.Tx) ([]string, error) {
-		return db.All(tx, db.Value[string], `SELECT trustor_user_id FROM identity_trusts WHERE id = $1`, p.trust)
+	trustors, err := inRead(ctx, s, func(tx *db.Tx) ([]string, error) {
+		return db.All(tx, db.Value[string], `WITH RECURSIVE up(trustor, above) AS (SELECT trustor_user_id, redelegated_trust_id FROM identity_trusts WHERE id = $1
+			UNION SELECT t.trustor_user_id, t.redelegated_trust_id FROM identity_trusts t JOIN up ON t.id = up.above) SELECT DISTINCT trustor FROM up ORDER BY 1`, p.trust)
 	})
 	if err != nil {
 		return err
 	}
-	return s.look(ctx, dirs, strings.Join(trustor, ""), how{})
+	for _, id := range trustors {
+		if err := s.look(ctx, dirs, id, how{}); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -66,7 +66,14 @@ func (s *Service) keep(ctx context.Context, d *domainDirectory, seen sighting) e
 // mirrored runs work that mostly finds nothing to write.
 func (s *Service) mirrored(ctx context.Context, d *domainDirectory, work func(*mirror) error) error {
 	run := func(writes bool) func(*db.Tx) error {
-		return func(tx *db.Tx) error { return work(&mirror{s: s, d: d, tx: tx, writes: writes}) }
+		return func(tx *db.Tx) error {
+			if writes {
+				if err := s.stillThere(tx, d); err != nil {
+					return err
+				}
+			}
+			return work(&mirror{s: s, d: d, tx: tx, writes: writes})
+		}
 	}
 	var err error
 	for range 2 {
@@ -78,6 +85,27 @@ func (s *Service) mirrored(ctx context.Context, d *domainDirectory, work func(*m
 		}
 	}
 	return err
+}
+
+// errReplaced is why what a directory said is not stored.
+var errReplaced = errors.New("the domain's configuration has changed since the directory was asked")
+
+// stillThere refuses to store what a directory has said that is the domain's no more. Who was asked before a change may answer after it, and nobody
+// would ever ask again whether that still holds. Files are read at the start alone.
+func (s *Service) stillThere(tx *db.Tx, d *domainDirectory) error {
+	if s.directories.files != nil {
+		return nil
+	}
+	stored, err := readConfig(tx, d.domain, "", "")
+	if err != nil {
+		return err
+	}
+	if c, err := domainOptions(stored); err == nil && c.Identity.Driver == "ldap" {
+		if key, err := configKey(c); err != nil || key == d.key {
+			return err
+		}
+	}
+	return s.unavailable(d, errReplaced)
 }
 
 // errTaken is the answer to somebody whose id is a federated user's.

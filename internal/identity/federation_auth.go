@@ -200,6 +200,13 @@ func (s *Service) localUser(tx *db.Tx, u mapping.User) (string, error) {
 	if err == nil && !found.enabled {
 		err = unauthorized(errors.New("there is no such local user, or it or its domain is disabled"))
 	}
+	served := ""
+	if err == nil {
+		served, err = servedProject(tx, found.id)
+	}
+	if err == nil && served != "" {
+		err = unauthorized(fmt.Errorf("the local user is the service identity of project %s, which has application credentials alone", served))
+	}
 	return found.id, err
 }
 

@@ -338,6 +338,10 @@ func TestShadowUsers(t *testing.T) {
 			t.Error(r.code, r.raw)
 		}
 		local, prj := f.tenant("tenant")
+		machine := f.as(f.admin, 200, "PUT", "/v3/projects/"+prj+"/service_identity", "").str("user.name")
+		if r := as(map[string]any{"sub": machine}); r.code != 401 {
+			t.Error("a service identity has application credentials alone: ", r.code, r.raw)
+		}
 		f.must(200, "PATCH", "/v3/users/"+local, `{"user":{"default_project_id":"`+prj+`"}}`)
 		if r := as(map[string]any{"sub": "tenant"}); r.code != 201 || r.str("token.user.id") != local || r.str("token.project.id") != prj || r.at("token.user.OS-FEDERATION") != nil {
 			t.Error(r.code, r.raw)
@@ -356,6 +360,37 @@ func TestShadowUsers(t *testing.T) {
 				t.Error(r.code, r.raw)
 			}
 		}
+	})
+}
+
+// A manager of one domain cannot make the people who come by another one's provider an own user, to whose password the groups and projects would go that
+// the mapping gives them.
+func TestLinksToAnothersProvider(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		c := newCloud(t, d)
+		corp, own := c.create("domain", `{"name":"corp"}`), c.create("domain", `{"name":"own"}`)
+		for name, domain := range map[string]string{"corp": corp, "own": own} {
+			c.must(201, "PUT", "/v3/OS-FEDERATION/identity_providers/"+name, `{"identity_provider":{"enabled":true,"domain_id":"`+domain+`"}}`)
+			c.must(201, "PUT", "/v3/OS-FEDERATION/mappings/"+name, `{"mapping":{"rules":[{"local":[{"user":{"name":"{0}"}}],"remote":[{"type":"REMOTE_USER"}]}]}}`)
+			c.must(201, "PUT", "/v3/OS-FEDERATION/identity_providers/"+name+"/protocols/openid", `{"protocol":{"mapping_id":"`+name+`"}}`)
+		}
+		boss := c.create("user", `{"name":"boss","password":"pw","domain_id":"`+own+`"}`)
+		c.must(204, "PUT", "/v3/domains/"+own+"/users/"+boss+"/roles/"+c.role("manager"), "")
+		token, r := c.loginWith(`{"auth":{"identity":{"methods":["password"],"password":{"user":{"id":"` + boss + `","password":"pw"}}},"scope":{"domain":{"id":"` + own + `"}}}}`)
+		if r.code != 201 {
+			t.Fatal(r.code, r.raw)
+		}
+		link := func(provider, unique string) string {
+			return `"federated":[{"idp_id":"` + provider + `","protocols":[{"protocol_id":"openid","unique_id":"` + unique + `"}]}]`
+		}
+		user := c.as(token, 201, "POST", "/v3/users", `{"user":{"name":"u","domain_id":"`+own+`",`+link("own", "u")+`}}`).str("user.id")
+		c.as(token, 403, "POST", "/v3/users", `{"user":{"name":"v","domain_id":"`+own+`",`+link("corp", "victim")+`}}`)
+		c.as(token, 403, "PATCH", "/v3/users/"+user, `{"user":{`+link("corp", "victim")+`}}`)
+		if n := c.count(`SELECT count(*) FROM identity_federated_users WHERE idp_id = 'corp'`); n != 0 {
+			t.Error("linked all the same")
+		}
+		c.as(token, 200, "PATCH", "/v3/users/"+user, `{"user":{`+link("own", "w")+`}}`)
+		c.must(200, "PATCH", "/v3/users/"+user, `{"user":{`+link("corp", "x")+`}}`)
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hanok-cloud/hanok/internal/api"
 	"github.com/hanok-cloud/hanok/internal/db"
 	"github.com/hanok-cloud/hanok/internal/fault"
 	"github.com/hanok-cloud/hanok/internal/identity/mapping"
@@ -399,6 +400,25 @@ func (s *Service) checkFederated(tx *db.Tx, d doc) error {
 	return nil
 }
 
+// mayLink refuses links to a provider in whose domain the caller could not do that to a user. Who comes by the provider is the linked user from then on:
+// whoever knows that one's password would get the groups and projects that the provider's mapping gives.
+func (s *Service) mayLink(tx *db.Tx, r *api.Request, rule string, given any) error {
+	list, _ := given.([]any)
+	for _, e := range list {
+		idp, err := s.fed.provider.find(tx, str(asDoc(e), "idp_id"))
+		if err != nil {
+			return err
+		}
+		if idp == nil {
+			continue
+		}
+		if err := r.Enforce(rule, about(r, "user", doc{"domain_id": idp["domain_id"]})); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // setFederated replaces a user's links by those that a body names; without any they stay.
 func setFederated(tx *db.Tx, user doc, given any) error {
 	list, _ := given.([]any)
@@ -406,6 +426,9 @@ func setFederated(tx *db.Tx, user doc, given any) error {
 		return showFederated(tx, user)
 	}
 	id := str(user, "id")
+	if err := notAPerson(tx, id, "account at an identity provider"); err != nil {
+		return err
+	}
 	if _, err := tx.Exec(`DELETE FROM identity_federated_users WHERE user_id = $1`, id); err != nil {
 		return err
 	}

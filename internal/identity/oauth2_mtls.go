@@ -6,6 +6,7 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 
@@ -108,6 +109,8 @@ func (s *Service) certified(ctx context.Context, r *api.Request, client string, 
 	if err != nil {
 		return nil, notTheClient(err)
 	}
+	// Mappings part values at semicolons: who may choose a name could have two by one, one of them another's.
+	maps.DeleteFunc(attributes, func(_, v string) bool { return strings.Contains(v, ";") })
 	// Name and email, which the mapping compares, may be a directory's.
 	if err := s.lookAt(ctx, r, client, how{}); err != nil {
 		return nil, err

@@ -371,3 +371,18 @@ func TestCertificateEnds(t *testing.T) {
 		}
 	})
 }
+
+// A name with a semicolon in it is not two names.
+func TestCertificateNameOfTwo(t *testing.T) {
+	withCertificates(t, "", func(t *testing.T, c *certCloud) {
+		c.must(200, "PATCH", "/v3/OS-FEDERATION/mappings/oauth2_mapping", `{"mapping":{"rules":[{"local":[{"user":{"id":"{0}"}}],"remote":[{"type":"SSL_CLIENT_SUBJECT_DN_CN","whitelist":["`+c.user+`"]}]}]}}`)
+		if r := c.grant(c.client(c.a.Client(pkix.Name{CommonName: c.user})), c.user); r.code != 200 {
+			t.Fatal(r.code, r.raw)
+		}
+		for _, name := range []string{"mallory;" + c.user, c.user + ";mallory", ";" + c.user} {
+			if r := c.grant(c.client(c.a.Client(pkix.Name{CommonName: name})), c.user); r.code != 401 {
+				t.Errorf("%s: %d %s", name, r.code, r.raw)
+			}
+		}
+	})
+}

@@ -62,9 +62,14 @@ func (s *Service) makeServiceUser(tx *db.Tx, project doc) (doc, error) {
 
 // passwordless refuses a password for a service identity: whoever may set passwords could otherwise take all roles that others gave to it.
 func passwordless(tx *db.Tx, user string) error {
+	return notAPerson(tx, user, "password")
+}
+
+// notAPerson refuses other ways in for a service identity: whoever may give one could otherwise come in by it and take all roles that others gave.
+func notAPerson(tx *db.Tx, user, way string) error {
 	project, err := servedProject(tx, user)
 	if err == nil && project != "" {
-		err = fault.Forbidden("User %s is the service identity of project %s and can have no password. Make an application credential for it instead.", user, project)
+		err = fault.Forbidden("User %s is the service identity of project %s and can have no %s. Make an application credential for it instead.", user, project, way)
 	}
 	return err
 }

@@ -199,7 +199,7 @@ func (m managed) state() string {
 		rows = nil
 		for _, q := range []string{`SELECT id || roles || project_id || unrestricted FROM identity_application_credentials WHERE user_id = $1 ORDER BY id`, `SELECT password_hash FROM identity_users WHERE id = $1`,
 			`SELECT target_id || role_id FROM identity_assignments WHERE actor_id = $1 ORDER BY 1`, `SELECT id FROM identity_credentials WHERE user_id = $1 ORDER BY id`, `SELECT project_id FROM identity_service_users WHERE user_id = $1`,
-			`SELECT id FROM identity_trusts WHERE trustor_user_id = $1 AND deleted_at = 0`} {
+			`SELECT unique_id FROM identity_federated_users WHERE user_id = $1`, `SELECT id FROM identity_trusts WHERE trustor_user_id = $1 AND deleted_at = 0`} {
 			got, err := db.All(tx, db.Value[string], q, m.service)
 			if err != nil {
 				return err
@@ -278,6 +278,15 @@ func TestServiceIdentityEscalation(t *testing.T) {
 		m.attack("a password by the domain's manager", bossTok, "PATCH", "/v3/users/"+m.service, `{"user":{"password":"x"}}`, 403)
 		m.attack("a credential by the domain's manager", bossTok, "POST", m.creds, credBody(`,"roles":[{"name":"member"}]`), 403)
 		m.attack("a password by the admin", c.admin, "PATCH", "/v3/users/"+m.service, `{"user":{"password":"x"}}`, 403)
+		// An account at an identity provider would be a way in, too, and so would a secret that an admin chooses.
+		c.must(201, "PUT", "/v3/OS-FEDERATION/identity_providers/corp", `{"identity_provider":{"enabled":true,"domain_id":"default"}}`)
+		c.must(201, "PUT", "/v3/OS-FEDERATION/mappings/corp", `{"mapping":{"rules":[{"local":[{"user":{"name":"{0}"}}],"remote":[{"type":"REMOTE_USER"}]}]}}`)
+		c.must(201, "PUT", "/v3/OS-FEDERATION/identity_providers/corp/protocols/openid", `{"protocol":{"mapping_id":"corp"}}`)
+		for who, tok := range map[string]string{"the domain's manager": bossTok, "the admin": c.admin} {
+			m.attack("an account elsewhere by "+who, tok, "PATCH", "/v3/users/"+m.service, `{"user":{"federated":[{"idp_id":"corp","protocols":[{"protocol_id":"openid","unique_id":"boss"}]}]}}`, 403)
+		}
+		m.attack("an EC2 credential by the admin", c.admin, "POST", "/v3/users/"+m.service+"/credentials/OS-EC2", `{"tenant_id":"`+m.project+`"}`, 403)
+		m.attack("passcodes by the admin", c.admin, "POST", "/v3/credentials", `{"credential":{"user_id":"`+m.service+`","type":"totp","blob":"GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"}}`, 403)
 		if err := c.svc.SetPassword(context.Background(), "Default", "service-kim", "x"); err == nil {
 			t.Error("a password from the machine")
 		}

@@ -61,6 +61,7 @@ type trustScope struct {
 	impersonation        bool
 	trustorAccount       account
 	roles                []doc // the session's, whole
+	above                []string // the trustors of those that it was redelegated from
 }
 
 type appCredScope struct {

@@ -259,3 +259,42 @@ func TestTrustTokensAreNarrow(t *testing.T) {
 		}
 	})
 }
+
+// A domain that is disabled takes along what its users gave to others who passed it on.
+func TestRedelegationFromDisabledDomain(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		c := newCloud(t, d)
+		away, p := c.create("domain", `{"name":"away"}`), c.create("project", `{"name":"p"}`)
+		one, _ := c.tenant("one")
+		two, _ := c.tenant("two")
+		user := c.create("user", `{"name":"first","password":"pw","domain_id":"`+away+`"}`)
+		c.must(204, "PUT", "/v3/projects/"+p+"/users/"+user+"/roles/"+c.role("member"), "")
+		token, r := c.loginWith(`{"auth":{"identity":{"methods":["password"],"password":{"user":{"id":"` + user + `","password":"pw"}}},"scope":{"project":{"id":"` + p + `"}}}}`)
+		if r.code != 201 {
+			t.Fatal(r.raw)
+		}
+		body := func(from, to, more string) string {
+			return `{"trust":{"trustor_user_id":"` + from + `","trustee_user_id":"` + to + `","project_id":"` + p + `","impersonation":false,"roles":[{"name":"member"}]` + more + `}}`
+		}
+		under := func(user, trust string) (string, reply) {
+			return c.loginWith(authBody(user, "pw-"+user, `"scope":{"OS-TRUST:trust":{"id":"`+trust+`"}}`))
+		}
+		first := c.as(token, 201, "POST", "/v3/OS-TRUST/trusts", body(user, one, `,"allow_redelegation":true,"redelegation_count":2`)).str("trust.id")
+		lent, r := under("one", first)
+		if r.code != 201 {
+			t.Fatal(r.raw)
+		}
+		second := c.as(lent, 201, "POST", "/v3/OS-TRUST/trusts", body(one, two, "")).str("trust.id")
+		passedOn, r := under("two", second)
+		if r.code != 201 || c.valid(passedOn) != 200 {
+			t.Fatal(r.raw)
+		}
+		c.must(200, "PATCH", "/v3/domains/"+away, `{"domain":{"enabled":false}}`)
+		if code := c.valid(passedOn); code == 200 {
+			t.Error("the token outlives the domain")
+		}
+		if _, r := under("two", second); r.code == 201 {
+			t.Error("a new token: ", r.raw)
+		}
+	})
+}

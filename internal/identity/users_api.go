@@ -107,6 +107,9 @@ func (s *Service) createUser(ctx context.Context, r *api.Request, in map[string]
 		if err != nil {
 			return nil, err
 		}
+		if err := s.mayLink(tx, r, "identity:create_user", federated); err != nil {
+			return nil, err
+		}
 		if err := setFederated(tx, got, federated); err != nil {
 			return nil, err
 		}
@@ -147,6 +150,9 @@ func (s *Service) updateUser(ctx context.Context, r *api.Request, in map[string]
 			return nil, err
 		}
 		s.user.showExtra(got)
+		if err := s.mayLink(tx, r, "identity:update_user", d["federated"]); err != nil {
+			return nil, err
+		}
 		if err := setFederated(tx, got, d["federated"]); err != nil {
 			return nil, err
 		}

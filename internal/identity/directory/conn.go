@@ -17,8 +17,12 @@ import (
 // maxPacket bounds what one message of a server may make this program allocate.
 const maxPacket = 16 << 20
 
-// boundPackets sets the decoder's limit, which is two gigabytes and has no other place than a variable of its package.
-var boundPackets = sync.OnceFunc(func() { ber.MaxPacketLengthBytes = maxPacket })
+// maxNesting is more than any message of LDAP needs. The decoder keeps a copy of what is inside at each level, so a thousand of them, which it
+// takes by itself, would be a thousand times maxPacket.
+const maxNesting = 12
+
+// boundPackets sets the decoder's limits, which have no other place than variables of its package.
+var boundPackets = sync.OnceFunc(func() { ber.MaxPacketLengthBytes, ber.MaxNestingDepth = maxPacket, maxNesting })
 
 // pool lends connections, a bounded number of them at a time, and keeps them for the next borrower if it may.
 type pool struct {

@@ -95,15 +95,37 @@ func (d *Directory) Close() {
 	d.auth.close()
 }
 
-// User finds a user by id.
+// User finds a user by id. An attribute may have more values than the one that is the id: whoever is found by another value is not meant.
 func (d *Directory) User(ctx context.Context, id string) (*User, error) {
-	return d.oneUser(ctx, d.users.byID(id))
+	u, err := d.oneUser(ctx, d.users.byID(id))
+	if err == nil && fold(u.ID) != fold(id) {
+		return nil, fmt.Errorf("%w: %s has the id %q only beside its own", ErrNotFound, u.DN, id)
+	}
+	return u, err
 }
 
 // UserNamed finds a user by the name that users log in with. A name that several have is nobody's: the attribute need not be unique, and a login
-// must not depend on the order of the server's answer.
+// must not depend on the order of the server's answer. So is an id that several have: the one who was found would get what is the other's. For a name
+// that nobody has the same questions are asked.
 func (d *Directory) UserNamed(ctx context.Context, name string) (*User, error) {
-	return d.oneUser(ctx, d.users.where(equals(d.users.name, name)))
+	u, err := d.oneUser(ctx, d.users.where(equals(d.users.name, name)))
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, err
+	}
+	id := fmt.Sprintf("nobody-%016x", rand.Uint64())
+	if u != nil {
+		id = u.ID
+	}
+	owner, failed := d.User(ctx, id)
+	switch {
+	case err != nil && (failed == nil || errors.Is(failed, ErrNotFound)):
+		return nil, err
+	case failed != nil:
+		return nil, failed
+	case !sameDN(owner.DN, u.DN):
+		return nil, fmt.Errorf("%w: the id of %s is that of %s", ErrNotFound, u.DN, owner.DN)
+	}
+	return u, nil
 }
 
 func (d *Directory) oneUser(ctx context.Context, filter string) (*User, error) {
@@ -126,7 +148,10 @@ func (d *Directory) Users(ctx context.Context, name string) ([]User, error) {
 	ctx, cancel := within(ctx, listTimeout)
 	defer cancel()
 	list, err := d.findUsers(ctx, d.users.list(name))
-	return distinct(list, func(u User) string { return u.ID }), err
+	if err != nil || name == "" {
+		return distinct(list, userID), err
+	}
+	return d.aloneUsers(ctx, list)
 }
 
 func (d *Directory) findUsers(ctx context.Context, q query) ([]User, error) {
@@ -152,7 +177,7 @@ func (d *Directory) Group(ctx context.Context, id string) (*Group, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case len(list) != 1:
+	case len(list) != 1 || fold(list[0].ID) != fold(id):
 		return nil, ErrNotFound
 	}
 	return &list[0], nil
@@ -163,7 +188,10 @@ func (d *Directory) Groups(ctx context.Context, name string) ([]Group, error) {
 	ctx, cancel := within(ctx, listTimeout)
 	defer cancel()
 	list, err := d.findGroups(ctx, d.groups.list(name))
-	return distinct(list, func(g Group) string { return g.ID }), err
+	if err != nil || name == "" {
+		return distinct(list, groupID), err
+	}
+	return d.aloneGroups(ctx, list)
 }
 
 func (d *Directory) findGroups(ctx context.Context, q query) ([]Group, error) {
@@ -181,13 +209,52 @@ func (d *Directory) findGroups(ctx context.Context, q query) ([]Group, error) {
 	return out, nil
 }
 
+func userID(u User) string   { return u.ID }
+func groupID(g Group) string { return g.ID }
+
+// fold is an id in a form that compares as the directory compares.
+func fold(id string) string { return strings.Join(strings.Fields(strings.ToLower(id)), " ") }
+
 // distinct leaves out entries that share an id, as looking one up by id does: nobody can tell which of them is meant.
-func distinct[T any](list []T, id func(T) string) []T {
+func distinct[T any](list []T, id func(T) string) []T { return unshared(list, list, id) }
+
+// unshared leaves out those whose id several of all have.
+func unshared[T any](list, all []T, id func(T) string) []T {
 	count := map[string]int{}
-	for _, e := range list {
-		count[strings.ToLower(id(e))]++
+	for _, e := range all {
+		count[fold(id(e))]++
 	}
-	return slices.DeleteFunc(list, func(e T) bool { return count[strings.ToLower(id(e))] > 1 })
+	return slices.DeleteFunc(list, func(e T) bool { return count[fold(id(e))] > 1 })
+}
+
+// alone leaves out those who share an id with anybody, also with entries that are not on the list: somebody who may make entries in a corner of the
+// directory must not be taken for somebody else by the id.
+func alone[T any](list []T, id func(T) string, withIDs func([]string) ([]T, error)) ([]T, error) {
+	var ids []string
+	for _, e := range list {
+		ids = append(ids, id(e))
+	}
+	var all []T
+	for part := range slices.Chunk(ids, membersAtOnce) {
+		found, err := withIDs(part)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	return unshared(list, all, id), nil
+}
+
+func (d *Directory) aloneUsers(ctx context.Context, list []User) ([]User, error) {
+	return alone(list, userID, func(ids []string) ([]User, error) {
+		return d.findUsers(ctx, query{base: d.users.tree, filter: d.users.anyOf(ids)})
+	})
+}
+
+func (d *Directory) aloneGroups(ctx context.Context, list []Group) ([]Group, error) {
+	return alone(list, groupID, func(ids []string) ([]Group, error) {
+		return d.findGroups(ctx, query{base: d.groups.tree, filter: d.groups.anyOf(ids)})
+	})
 }
 
 // GroupsOf lists the groups that a user is in.
@@ -195,7 +262,10 @@ func (d *Directory) GroupsOf(ctx context.Context, u *User) ([]Group, error) {
 	ctx, cancel := within(ctx, 2*d.timeout)
 	defer cancel()
 	list, err := d.findGroups(ctx, query{base: d.groups.tree, filter: d.groups.where(d.memberFilter(u))})
-	return distinct(list, func(g Group) string { return g.ID }), err
+	if err != nil {
+		return nil, err
+	}
+	return d.aloneGroups(ctx, list)
 }
 
 // Authenticate tells whether a password is the one of the entry with that DN. No empty password gets as far as the server, which would take it for

@@ -99,11 +99,13 @@ func (d *Directory) user(e *ldap.Entry) (User, bool) {
 	if p := d.users.read(e, "default_project_id", d.o.UserProject); len(p) <= 64 {
 		u.DefaultProject = p
 	}
-	value := ""
+	value, readable := "", true
 	if d.o.UserEnabled != "" {
-		value = first(e, d.o.UserEnabled)
+		if values := e.GetEqualFoldRawAttributeValues(d.o.UserEnabled); len(values) > 0 { // not being readable is not being missing
+			value, readable = text(values[0])
+		}
 	}
-	u.Enabled = slices.Contains(d.users.ignore, "enabled") || enabled(value, d.o)
+	u.Enabled = slices.Contains(d.users.ignore, "enabled") || readable && enabled(value, d.o)
 	return u, ok
 }
 

@@ -13,13 +13,16 @@ const membersAtOnce = 100
 
 // Members lists the users in a group. Members that are no users, or not there any more, are left out.
 func (d *Directory) Members(ctx context.Context, g *Group) ([]User, error) {
+	ctx, cancel := within(ctx, listTimeout)
+	defer cancel()
 	list, err := d.membersOf(ctx, g)
-	return distinct(list, func(u User) string { return u.ID }), err
+	if err != nil {
+		return nil, err
+	}
+	return d.aloneUsers(ctx, list)
 }
 
 func (d *Directory) membersOf(ctx context.Context, g *Group) ([]User, error) {
-	ctx, cancel := within(ctx, listTimeout)
-	defer cancel()
 	if d.o.GroupNesting { // one search instead of upstream's one for each group below
 		return d.findUsers(ctx, query{base: d.users.tree, filter: d.users.where("(memberOf:" + chain + ":=" + ldap.EscapeFilter(g.DN) + ")"), all: true})
 	}

@@ -14,8 +14,12 @@ import (
 	"github.com/hanok-cloud/hanok/internal/identity/conf"
 )
 
-// maxEntries bounds a list.
-const maxEntries = 200_000
+// maxEntries, maxAnswer (bytes of values) and maxOthers (messages that are no entries) bound a list.
+const (
+	maxEntries = 200_000
+	maxAnswer  = 256 << 20
+	maxOthers  = 10_000
+)
 
 // chain is Active Directory's rule for membership in groups of groups.
 const chain = "1.2.840.113556.1.4.1941"
@@ -176,12 +180,14 @@ func (d *Directory) run(ctx context.Context, c *ldap.Conn, q query) ([]*ldap.Ent
 		defer c.SetTimeout(d.timeout)
 	}
 	var out []*ldap.Entry
+	left := room{bytes: maxAnswer, others: maxOthers}
 	for {
+		left.entries = limit - len(out)
 		req := ldap.NewSearchRequest(q.base, d.scope(q), d.deref(), q.limit, 0, false, q.filter, q.attributes, nil)
 		if paging != nil {
 			req.Controls = []ldap.Control{paging}
 		}
-		found, controls, err := collect(ctx, c, req, limit-len(out))
+		found, controls, err := collect(ctx, c, req, &left)
 		out = append(out, found...)
 		if err != nil || paging == nil {
 			return out, err
@@ -197,19 +203,42 @@ func (d *Directory) run(ctx context.Context, c *ldap.Conn, q query) ([]*ldap.Ent
 // errTooMany ends the connection as well, since the rest of the answer is still on its way.
 var errTooMany = errors.New("the answer has more entries than this program takes")
 
-// collect reads one answer, up to a number of entries. Referrals are left out, as upstream's chase_referrals = false does.
-func collect(ctx context.Context, c *ldap.Conn, req *ldap.SearchRequest, limit int) (out []*ldap.Entry, controls []ldap.Control, err error) {
+// room is how much more of an answer is taken.
+type room struct{ entries, bytes, others int }
+
+// take tells whether there is room for one more message.
+func (r *room) take(e *ldap.Entry) bool {
+	if e == nil {
+		r.others--
+		return r.others >= 0
+	}
+	r.entries--
+	r.bytes -= len(e.DN)
+	for _, a := range e.Attributes {
+		r.bytes -= len(a.Name)
+		for _, v := range a.ByteValues {
+			r.bytes -= len(v) + 16 // empty ones take room too
+		}
+	}
+	return r.entries >= 0 && r.bytes >= 0
+}
+
+// collect reads one answer, as far as there is room. Referrals are left out, as upstream's chase_referrals = false does.
+func collect(ctx context.Context, c *ldap.Conn, req *ldap.SearchRequest, left *room) (out []*ldap.Entry, controls []ldap.Control, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	answer := c.SearchAsync(ctx, req, 64)
 	for answer.Next() {
-		if e := answer.Entry(); e != nil {
-			if len(out) >= limit {
-				return out, nil, errTooMany
-			}
+		e := answer.Entry()
+		if !left.take(e) {
+			return out, nil, errTooMany
+		}
+		if e != nil {
 			out = append(out, e)
 		}
-		controls = append(controls, answer.Controls()...)
+		if more := answer.Controls(); len(more) > 0 {
+			controls = more // the end's count
+		}
 	}
 	if err = answer.Err(); err == nil {
 		err = ctx.Err() // the library takes the end of a context for the end of the answer

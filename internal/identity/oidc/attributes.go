@@ -54,7 +54,8 @@ func attribute(v any, delimiter string) (string, bool) {
 			if _, nested := e.([]any); nested {
 				continue
 			}
-			if s, ok := attribute(e, delimiter); ok {
+			// One that would be parted into several is left out: who may name a group could be in two by one.
+			if s, ok := attribute(e, delimiter); ok && !strings.Contains(s, ";") && (delimiter == "" || !strings.Contains(s, delimiter)) {
 				parts = append(parts, s)
 			}
 		}

@@ -334,7 +334,7 @@ func TestUserinfoCompletesAnAccessToken(t *testing.T) {
 
 func TestAttributes(t *testing.T) {
 	var c Claims
-	if err := json.Unmarshal([]byte(`{"iss":"https://x","ISS":"https://evil","sub":"u","email":"é@x","email_verified":true,"no":false,"preferred_username":"p","groups":["a","b c",true,{"x":1},["y"]],"empty":[],"a b":"c","nothing":null,"address":{"city":"Z"}}`), &c); err != nil {
+	if err := json.Unmarshal([]byte(`{"iss":"https://x","ISS":"https://evil","sub":"u","email":"é@x","email_verified":true,"no":false,"preferred_username":"p","groups":["a","b c",true,{"x":1},["y"],"mine;cloud-admins"],"empty":[],"a b":"c","nothing":null,"address":{"city":"Z"}}`), &c); err != nil {
 		t.Fatal(err)
 	}
 	c["iat"] = json.Number("1700000000")

@@ -80,8 +80,8 @@ func (s *Service) resolveTrust(tx *db.Tx, se *session) error {
 	return err
 }
 
-// pedigree are the trusts that one was redelegated from, nearest first. All must live, and nobody in them be disabled: each passed on what was
-// given to it (keystone/trust/core.py, get_trust).
+// pedigree are the trusts that one was redelegated from, nearest first. All must live, and nobody in them be disabled, nor anybody's domain: each passed
+// on what was given to it (keystone/trust/core.py, get_trust; keystone/identity/core.py, assert_user_enabled).
 func (s *Service) pedigree(tx *db.Tx, trust doc) (above []doc, err error) {
 	for id := str(trust, "redelegated_trust_id"); id != ""; id = str(trust, "redelegated_trust_id") {
 		if int64(len(above)) > s.maxRedelegation() {

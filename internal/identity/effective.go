@@ -187,19 +187,23 @@ func expandRoles(tx *db.Tx, ids []string, keepDomainRoles bool) ([]roleRef, erro
 	}, `SELECT id, name FROM identity_roles`+w.SQL()+` ORDER BY id`, w.Args()...)
 }
 
-// projectsOf are the ids of the projects on which a user has a role, directly, by group or inherited.
+// projectsOf are the ids of the projects on which a user has a role that grants something, directly, by group or inherited.
 func projectsOf(tx *db.Tx, userID string) ([]string, error) {
 	return projectsFor(tx, actor{user: userID})
 }
 
 // projectsFor goes down the trees level by level: of one recursive query PostgreSQL thinks that it will need most of the projects, and reads them all.
 func projectsFor(tx *db.Tx, a actor) ([]string, error) {
-	here := a.unionOf(tx, "target_id", cond{`target_type = 'project' AND inherited = FALSE`, nil}, false)
+	grant, err := granting(tx)
+	if err != nil {
+		return nil, err
+	}
+	here := a.unionOf(tx, "target_id", cond{`target_type = 'project' AND inherited = FALSE` + grant.text, grant.args}, false)
 	mine, err := db.All(tx, db.Value[string], here.query(), here.args...)
 	if err != nil {
 		return nil, err
 	}
-	above := a.unionOf(tx, "target_id", cond{`inherited = TRUE`, nil}, false)
+	above := a.unionOf(tx, "target_id", cond{`inherited = TRUE` + grant.text, grant.args}, false)
 	level, err := db.All(tx, db.Value[string], above.query(), above.args...)
 	if err != nil {
 		return nil, err
@@ -228,6 +232,37 @@ func projectsFor(tx *db.Tx, a actor) ([]string, error) {
 	return slices.Sorted(maps.Keys(seen)), nil
 }
 
+// granting is a further condition of assignments: that their role grants anything. A domain-specific one that implies none but its like is dropped from
+// tokens, so that no token is to be had for it (keystone/assignment/core.py, list_projects_for_user, strips them as well).
+func granting(tx *db.Tx) (cond, error) {
+	local, err := db.All(tx, db.Value[string], `SELECT id FROM identity_roles WHERE domain_id <> '' ORDER BY id`)
+	if err != nil || len(local) == 0 {
+		return cond{}, err
+	}
+	implies, err := implications(tx)
+	if err != nil {
+		return cond{}, err
+	}
+	isLocal := map[string]bool{}
+	for _, id := range local {
+		isLocal[id] = true
+	}
+	var idle []string
+	for _, id := range local {
+		if !slices.ContainsFunc(closure([]string{id}, implies), func(id string) bool { return !isLocal[id] }) {
+			idle = append(idle, id)
+		}
+	}
+	if len(idle) == 0 {
+		return cond{}, nil
+	}
+	out := cond{text: ` AND role_id NOT IN (?` + strings.Repeat(", ?", len(padded(idle))-1) + `)`}
+	for _, id := range padded(idle) {
+		out.args = append(out.args, id)
+	}
+	return out, nil
+}
+
 // padded repeats the last value until their number is a power of two, so that lists of all lengths make few texts of statements.
 func padded(values []string) []string {
 	n := 1
@@ -241,8 +276,12 @@ func padded(values []string) []string {
 	return out
 }
 
-// domainsFor are the ids of the domains on which an actor has a role.
+// domainsFor are the ids of the domains on which an actor has a role that grants something.
 func domainsFor(tx *db.Tx, a actor) ([]string, error) {
-	q := a.unionOf(tx, "target_id", cond{`target_type = 'domain' AND inherited = FALSE`, nil}, false)
+	grant, err := granting(tx)
+	if err != nil {
+		return nil, err
+	}
+	q := a.unionOf(tx, "target_id", cond{`target_type = 'domain' AND inherited = FALSE` + grant.text, grant.args}, false)
 	return db.All(tx, db.Value[string], q.query()+` ORDER BY 1`, q.args...)
 }

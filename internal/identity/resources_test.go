@@ -332,3 +332,33 @@ func TestListLimit(t *testing.T) {
 		t.Errorf("page by page there are %d users", len(seen))
 	}
 }
+
+// A domain-specific role that implies nothing gives no token, so that what it stands on is none of the scopes that a user may have.
+func TestIdleRolesOpenNoScope(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		c := newCloud(t, d)
+		user, own := c.tenant("kim")
+		other := c.create("project", `{"name":"other"}`)
+		role := c.create("role", `{"name":"local","domain_id":"default"}`)
+		for _, on := range []string{"projects/" + other, "domains/default"} {
+			c.must(204, "PUT", "/v3/"+on+"/users/"+user+"/roles/"+role, "")
+		}
+		tok := c.login("kim", "pw-kim", `"scope":"unscoped"`)
+		listed := func() (projects, domains string) {
+			return fmt.Sprint(c.as(tok, 200, "GET", "/v3/auth/projects", "").names("projects")), fmt.Sprint(c.as(tok, 200, "GET", "/v3/auth/domains", "").names("domains"))
+		}
+		for _, scope := range []string{project("other"), `"scope":{"domain":{"id":"default"}}`} {
+			if _, r := c.loginWith(authBody("kim", "pw-kim", scope)); r.code != 401 {
+				t.Error(r.raw)
+			}
+		}
+		if p, d := listed(); p != "[kim]" || d != "[]" {
+			t.Error(own, p, d)
+		}
+		c.must(201, "PUT", "/v3/roles/"+role+"/implies/"+c.role("reader"), "")
+		c.login("kim", "pw-kim", project("other"))
+		if p, d := listed(); p != "[kim other]" || d != "[Default]" {
+			t.Error(p, d)
+		}
+	})
+}

@@ -60,7 +60,7 @@ type trustScope struct {
 	id, trustor, trustee string
 	impersonation        bool
 	trustorAccount       account
-	roles                []doc // the session's, whole
+	roles                []doc    // the session's, whole
 	above                []string // the trustors of those that it was redelegated from
 }
 

@@ -135,6 +135,39 @@ func TestRedelegation(t *testing.T) {
 	})
 }
 
+// Who passed a trust on is as good as disabled when the domain is: upstream asks for both (keystone/identity/core.py, assert_user_enabled).
+func TestRedelegationEndsWithADomain(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		w := newTrusting(newCloud(t, d))
+		domain := w.create("domain", `{"name":"corp"}`)
+		w.user["lee"] = w.create("user", `{"name":"lee","password":"pw","domain_id":"`+domain+`"}`)
+		first, r := w.trust(w.login["kim"], "kim", "lee", `,"allow_redelegation":true`)
+		if r.code != 201 {
+			t.Fatal(r.raw)
+		}
+		lee, r := w.loginWith(`{"auth":{"identity":{"methods":["password"],"password":{"user":{"id":"` + w.user["lee"] + `","password":"pw"}}},"scope":{"OS-TRUST:trust":{"id":"` + first + `"}}}}`)
+		if r.code != 201 {
+			t.Fatal(r.raw)
+		}
+		second, r := w.trust(lee, "kim", "park", ``)
+		if r.code != 201 {
+			t.Fatal(r.raw)
+		}
+		park, r := w.use("park", second)
+		if r.code != 201 {
+			t.Fatal(r.raw)
+		}
+		w.must(200, "PATCH", "/v3/domains/"+domain, `{"domain":{"enabled":false}}`)
+		if _, r := w.use("park", second); r.code != 403 || w.valid(park) != 404 {
+			t.Error("lee's domain is disabled: ", r.code, r.raw)
+		}
+		w.must(200, "PATCH", "/v3/domains/"+domain, `{"domain":{"enabled":true}}`)
+		if _, r := w.use("park", second); r.code != 201 {
+			t.Error("and enabled again: ", r.raw)
+		}
+	})
+}
+
 func TestRedelegationWithoutImpersonation(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		w := newTrusting(newCloud(t, d))

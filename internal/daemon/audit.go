@@ -85,8 +85,8 @@ func SearchAudit(ctx context.Context, c *config.Config, paths Paths, q AuditQuer
 }
 
 func openForAudit(ctx context.Context, c *config.Config, paths Paths) (*db.DB, []byte, error) {
-	if _, err := os.Stat(paths.KEKFile()); err != nil {
-		return nil, nil, fmt.Errorf("there is no cloud in %s: %w", paths.Data, err)
+	if err := cloudIn(paths); err != nil {
+		return nil, nil, err
 	}
 	kek, err := paths.kek()
 	if err != nil {

@@ -22,10 +22,19 @@ func openController(ctx context.Context, c *config.Config, paths Paths, o contro
 	return newController(ctx, o)
 }
 
+// cloudIn tells whether there is a cloud that commands without a daemon can work on.
+func cloudIn(paths Paths) error {
+	_, err := os.Stat(paths.KEKFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no cloud in %s; `hanok up` makes one (a `hanok dev` lives in memory, and only its API can be asked)", paths.Data)
+	}
+	return err
+}
+
 // offline runs fn on the services and the database while no daemon runs.
 func offline(ctx context.Context, c *config.Config, paths Paths, fn func(*controller) error) error {
-	if _, err := os.Stat(paths.KEKFile()); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no cloud in %s; `hanok up` makes one", paths.Data)
+	if err := cloudIn(paths); err != nil {
+		return err
 	}
 	options, err := conf.Load(paths.KeystoneConf, true)
 	if err != nil {

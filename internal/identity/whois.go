@@ -21,8 +21,12 @@ type Who struct {
 func (s *Service) CallerOf(ctx context.Context, w Who) (*api.Caller, error) {
 	var c *api.Caller
 	err := s.read(ctx, func(tx *db.Tx) error {
-		t := &Token{System: w.System, AuditIDs: []string{""}}
-		var err error
+		// An audit id of its own: revocations of users and projects name no token, so an empty one would match them all.
+		audit, err := newAuditID()
+		if err != nil {
+			return err
+		}
+		t := &Token{System: w.System, AuditIDs: []string{audit}}
 		if t.UserID, err = userNamed(tx, w.User, w.UserDomain); err != nil {
 			return err
 		}

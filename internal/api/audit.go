@@ -24,10 +24,23 @@ type Auditor interface {
 // Authenticates marks a route by which a client proves who it is. The log has its successes and failures, GET or not.
 func Authenticates() Option { return func(r *Route) { r.authenticates = true } }
 
-// Authenticates tells whether a client proves who it is here. What changes something and needs no token does nothing else.
+// ProvesForChange marks a route that needs no token, since the body proves who it is, and is no login: it changes something.
+func ProvesForChange() Option { return func(r *Route) { r.provesForChange = true } }
+
+// Authenticates tells whether a client proves who it is here. What changes something and needs no token does nothing else, unless it says so.
 func (r *Request) Authenticates() bool {
-	return r.route != nil && (r.route.authenticates || r.route.Rule.public && r.Mutates())
+	return r.route != nil && (r.route.authenticates || r.route.Rule.public && !r.route.provesForChange && r.Mutates())
 }
+
+type unrecordedKey struct{}
+
+// Unrecorded keeps the audit log out of transactions that are not what the request is about: counting a wrong password, say.
+func Unrecorded(ctx context.Context) context.Context {
+	return context.WithValue(ctx, unrecordedKey{}, true)
+}
+
+// IsUnrecorded tells whether a context is of Unrecorded.
+func IsUnrecorded(ctx context.Context) bool { return ctx.Value(unrecordedKey{}) != nil }
 
 // Mutates tells whether the method is one that may change something.
 func (r *Request) Mutates() bool {

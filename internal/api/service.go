@@ -95,16 +95,16 @@ func (r Rule) IsPublic() bool { return r.public }
 
 // Route is one line of the route table.
 type Route struct {
-	Method, Path  string
-	Rule          Rule
-	Code          int
-	MV            Range
-	Schemas       []VersionedSchema
-	Query         []VersionedSchema
-	serve         func(ctx context.Context, r *Request) (any, error)
-	wantsBody     bool
-	stream        bool
-	authenticates bool
+	Method, Path                   string
+	Rule                           Rule
+	Code                           int
+	MV                             Range
+	Schemas                        []VersionedSchema
+	Query                          []VersionedSchema
+	serve                          func(ctx context.Context, r *Request) (any, error)
+	wantsBody                      bool
+	stream                         bool
+	authenticates, provesForChange bool
 }
 
 // VersionedSchema is a body or query schema for a range of microversions.

@@ -96,7 +96,7 @@ type recordKey struct{}
 // Commit writes the entry of the request in whose context the transaction runs. It is a BeforeCommit of package db.
 func Commit(tx *db.Tx) error {
 	rec, _ := tx.Context().Value(recordKey{}).(*record)
-	if rec == nil || rec.deferred {
+	if rec == nil || rec.deferred || api.IsUnrecorded(tx.Context()) {
 		return nil
 	}
 	if err := insert(tx, rec.describe(tx.Now(), tx.Changes()).encode()); err != nil {

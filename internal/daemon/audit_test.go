@@ -2,12 +2,15 @@ package daemon
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,6 +19,65 @@ import (
 	"github.com/hanok-cloud/hanok/internal/config"
 	"github.com/hanok-cloud/hanok/internal/db"
 )
+
+// Whoever changes the own password proves to be somebody by the old one. That is no login: the entry is the change's.
+func TestAuditOfAnOwnPassword(t *testing.T) {
+	t.Parallel()
+	d, err := StartDev(t.Context(), DevOptions{Empty: true, AdminPassword: "before"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	var admin string
+	read := func(query string) []string {
+		t.Helper()
+		var out []string
+		if err := d.ctl.db.Read(t.Context(), func(tx *db.Tx) (err error) {
+			out, err = db.All(tx, db.Value[string], query)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	admin = read(`SELECT id FROM identity_users WHERE name = 'admin'`)[0]
+	change := func(old string, want int) {
+		t.Helper()
+		body := `{"user":{"original_password":"` + old + `","password":"after"}}`
+		r := httptest.NewRequest("POST", "/identity/v3/users/"+admin+"/password", strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		d.ctl.handler.ServeHTTP(w, r)
+		if w.Code != want {
+			t.Fatal(w.Code, w.Body)
+		}
+	}
+	change("wrong", 401)
+	change("before", 204)
+	if err := d.ctl.audit.Flush(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	entries := strings.Join(read(`SELECT event FROM audit_inbox UNION ALL SELECT event FROM audit_log`), "\n")
+	var told []string
+	for line := range strings.SplitSeq(entries, "\n") {
+		if !strings.Contains(line, "/password") {
+			continue
+		}
+		var e struct {
+			Action, Outcome   string
+			Initiator, Target struct{ ID string }
+			Changes           []any
+		}
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatal(err, line)
+		}
+		told = append(told, fmt.Sprintf("%s %s by %v of %v, %v changes", e.Action, e.Outcome, e.Initiator.ID == admin, e.Target.ID == admin, len(e.Changes)))
+	}
+	slices.Sort(told)
+	if want := []string{"update failure by true of true, 0 changes", "update success by true of true, 2 changes"}; !slices.Equal(told, want) {
+		t.Errorf("%q, want %q", told, want)
+	}
+}
 
 // The log is searched and verified through the running cloud and in its database, and a change of the database shows.
 func TestAuditCommands(t *testing.T) {

@@ -19,7 +19,7 @@ func (s *Service) userRoutes() []api.Route {
 		api.Handle("GET", "/v3/users/{user_id}", o("identity:get_user"), 200, s.showUser),
 		api.Handle("PATCH", "/v3/users/{user_id}", o("identity:update_user"), 200, s.updateUser),
 		api.Handle("DELETE", "/v3/users/{user_id}", o("identity:delete_user"), 204, s.deleteUser),
-		api.Handle("POST", "/v3/users/{user_id}/password", api.Public(), 204, s.changePassword),
+		api.Handle("POST", "/v3/users/{user_id}/password", api.Public(), 204, s.changePassword, api.ProvesForChange()),
 		api.Handle("GET", "/v3/users/{user_id}/projects", o("identity:list_user_projects"), 200, s.listUserProjects),
 		api.Handle("GET", "/v3/users/{user_id}/groups", o("identity:list_groups_for_user"), 200, s.listUserGroups),
 	}
@@ -179,20 +179,20 @@ func (s *Service) changePassword(ctx context.Context, r *api.Request, in map[str
 	if err != nil {
 		return api.None{}, err
 	}
-	if err := s.disableInactive(ctx); err != nil {
+	if err := s.disableInactive(api.Unrecorded(ctx)); err != nil {
 		return api.None{}, err
 	}
 	id := r.Path("user_id")
 	if named, err := s.inDirectory(ctx, r, doc{"id": id}); err != nil || named != nil {
 		if err == nil {
-			_, err = s.proveInDirectory(ctx, r, named, str(d, "original_password"))
+			_, err = s.proveInDirectory(api.Unrecorded(ctx), r, named, str(d, "original_password"))
 		}
 		if err == nil {
 			err = forbidden(errReadOnly)
 		}
 		return api.None{}, err
 	}
-	ctx = claim(ctx, r, accountOf(doc{"id": id}))
+	proof := claim(api.Unrecorded(ctx), r, accountOf(doc{"id": id}))
 	var u knownUser
 	var past []pastPassword
 	err = s.read(ctx, func(tx *db.Tx) error {
@@ -204,15 +204,16 @@ func (s *Service) changePassword(ctx context.Context, r *api.Request, in map[str
 	if err != nil {
 		return api.None{}, err
 	}
-	if err := s.checkPassword(ctx, u, str(d, "original_password")); err != nil && !errors.Is(err, errExpired) {
+	tried(r, u.id)
+	if err := s.checkPassword(proof, u, str(d, "original_password")); err != nil && !errors.Is(err, errExpired) {
 		return api.None{}, err
 	}
 	if len(s.mfaRules(doc{"options": u.options})) == 0 {
-		if err := s.loggedIn(ctx, u.id); err != nil {
+		if err := s.loggedIn(proof, u.id); err != nil {
 			return api.None{}, err
 		}
 	}
-	fresh, err := s.ownPassword(ctx, u, past, str(d, "password"))
+	fresh, err := s.ownPassword(proof, u, past, str(d, "password"))
 	if err != nil {
 		return api.None{}, err
 	}

@@ -27,7 +27,8 @@ func (d Dialect) format(name string) FormatFunc {
 	case KeystoneAPI:
 		switch name {
 		case "uuid":
-			return lenient(isUUIDLike)
+			// Ids of users from directories and providers are SHA-256, which 2025.1's schema of credentials forgot: it refuses them all credentials.
+			return lenient(func(s string) bool { return isUUIDLike(s) || isHex64(s) })
 		case "date-time":
 			return lenient(isISOTime)
 		}
@@ -99,6 +100,8 @@ func isUUID(s string) bool {
 func isUUIDLike(s string) bool {
 	return isHex32(uuidHex(s))
 }
+
+func isHex64(s string) bool { return len(s) == 64 && isHex32(s[:32]) && isHex32(s[32:]) }
 
 // uuidHex strips what Python's UUID() strips.
 func uuidHex(s string) string {

@@ -46,13 +46,19 @@ func (a auditSearchCmd) Run(ctx context.Context, g *globals) error {
 		return fmt.Errorf("--until: %w", err)
 	}
 	lines := json.NewEncoder(os.Stdout)
-	return daemon.SearchAudit(ctx, c, paths, q, a.Limit, func(r daemon.AuditRow) error {
+	found := false
+	err = daemon.SearchAudit(ctx, c, paths, q, a.Limit, func(r daemon.AuditRow) error {
+		found = true
 		if a.JSON {
 			return lines.Encode(r)
 		}
 		_, err := fmt.Println(r.Text())
 		return err
 	})
+	if err == nil && !found {
+		fmt.Fprintln(os.Stderr, "no entry matches (users, projects and resources are named by their ids)")
+	}
+	return err
 }
 
 // moment reads a point in time; empty is none.

@@ -84,7 +84,22 @@ func newPolicies(dir string, services []*api.Service, log *slog.Logger) (*polici
 		}
 		f.report(log)
 	}
+	if stray := p.strays(dir); len(stray) > 0 {
+		log.Warn("files in the policy folder that no service reads; each is called SERVICE.yaml", "folder", dir, "files", strings.Join(stray, ", "))
+	}
 	return p, nil
+}
+
+// strays are the folder's policy files of no service, keystone.yaml say.
+func (p *policies) strays(dir string) (out []string) {
+	entries, _ := os.ReadDir(dir) // what cannot be read has been said of the services' own files
+	for _, e := range entries {
+		read := slices.ContainsFunc(p.files, func(f *policyFile) bool { return filepath.Base(f.name) == e.Name() })
+		if !read && slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(e.Name())) {
+			out = append(out, e.Name())
+		}
+	}
+	return out
 }
 
 // stampOf changes whenever the file does; empty: there is none.

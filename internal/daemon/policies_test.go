@@ -207,6 +207,23 @@ func TestABrokenFileStopsTheStart(t *testing.T) {
 	}
 }
 
+func TestAFileOfNoServiceIsTold(t *testing.T) {
+	c := &policyCloud{t: t, dir: t.TempDir()}
+	for _, name := range []string{"keystone.yaml", "identity.yml", "notes.txt"} {
+		if err := os.WriteFile(filepath.Join(c.dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctl, err := c.start("sqlite::memory:")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ctl.close()
+	if !strings.Contains(c.log.String(), "identity.yml, keystone.yaml") {
+		t.Error(c.log.String())
+	}
+}
+
 // TestPolicyCommands asks what the commands ask through the control socket.
 func TestPolicyCommands(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) { testPolicyCommands(t, "sqlite::memory:") })

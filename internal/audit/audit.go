@@ -118,8 +118,8 @@ func (l *Log) Begin(ctx context.Context, r *api.Request) context.Context {
 	}})
 }
 
-// Succeeded returns when the request's entry is committed. What has no transaction of its own, a login, changes nothing that a power cut could leave
-// behind without its entry, so it does not wait for the disk.
+// Succeeded returns when the request's entry is committed. A change's entry is in its transaction; any other, a login's, does not wait for the disk:
+// a power cut within the next moment may lose it, and keep what the login wrote besides (that a trust was used, a user from a provider).
 func (l *Log) Succeeded(ctx context.Context, r *api.Request) error {
 	rec, _ := ctx.Value(recordKey{}).(*record)
 	if rec == nil || rec.committed {
@@ -158,7 +158,7 @@ type batch struct {
 // batchMax bounds a transaction of entries, so that other writers do not wait for long.
 const batchMax = 128
 
-// append returns when the event is durable. While one batch is being written those that come meanwhile form the next: under load a
+// append returns when the event is committed. While one batch is being written those that come meanwhile form the next: under load a
 // login costs a part of a commit instead of a whole one.
 func (l *Log) append(event string) error {
 	l.mu.Lock()

@@ -110,8 +110,8 @@ func TestWithWhichCredentialFromWhere(t *testing.T) {
 	}
 }
 
-// What is answered is in the log: the entry is durable with the change, or before the answer.
-func TestASuccessIsDurableWhenItIsAnswered(t *testing.T) {
+// What is answered is in the log: the entry is committed with the change, or before the answer.
+func TestASuccessIsCommittedWhenItIsAnswered(t *testing.T) {
 	each(t, func(t *testing.T, url string) {
 		w := newWorld(t, url)
 		for i, path := range []string{"POST /things", "PUT /things/a/nothing", "POST /login"} {

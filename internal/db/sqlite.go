@@ -17,7 +17,8 @@ import (
 )
 
 // sqliteDB has one connection that writes and a few that read. Writes that arrive while a commit is under way share
-// the next one: each runs under its own savepoint, and all are answered after the common fsync.
+// the next one: each runs under its own savepoint, and all are answered after the common fsync. Those of WriteSoon, when they are
+// alone in a group, are answered before it.
 type sqliteDB struct {
 	d       *DB
 	writer  *sqliteConn
